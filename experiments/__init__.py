@@ -1,0 +1,1 @@
+"""Recipes and studies of this project."""

@@ -1,0 +1,185 @@
+"""The control recipe (real text only) at every scale. A recipe is a function that returns the whole configuration.
+
+`tiny` is for tests, `smoke` for the demonstration, `small` for an evening on a laptop, `paper` for the study.
+"""
+
+from __future__ import annotations
+
+from ablab.spec import (
+    AtStep,
+    BabyLMSource,
+    BabyLMSuite,
+    Corpus,
+    Evaluation,
+    Good,
+    LowestValidationLoss,
+    MicroworldSource,
+    MicroworldSuites,
+    Mixture,
+    Model,
+    Recipe,
+    Schedule,
+    Tokenizer,
+)
+
+MICROWORLD = ("minimal_pairs", "qa_congruence", "entity_tracking", "world_knowledge", "nonce_morphology")
+
+
+def tiny() -> Recipe:
+    """Seconds per stage; scores mean nothing."""
+    return Recipe(
+        corpus=_microworld(words=15_000, held_out=1_500),
+        tokenizer=Tokenizer(vocab_size=384),
+        model=Model(layers=2, hidden=32, heads=2, ffn=64, context=64),
+        schedule=Schedule(
+            steps=20,
+            tokens_per_step=256,
+            learning_rate=5e-3,
+            warmup_steps=2,
+            weight_decay=0.1,
+            checkpoint_every=5,
+            validation_tokens=1_024,
+        ),
+        precision="fp32",
+        good=Good(train_seed=42, selection=LowestValidationLoss()),
+        synthetic=None,
+        mixture=Mixture(share=0.0),
+        evaluation=Evaluation(
+            suites=(MicroworldSuites(world_seed=1, items_per_task=8, names=("minimal_pairs", "qa_congruence")),),
+            selection=LowestValidationLoss(),
+            test_tokens=1_024,
+        ),
+    )
+
+
+def smoke() -> Recipe:
+    """The demonstration: about 200k real tokens, 400 steps of 1,024 tokens, 0.12M parameters."""
+    return Recipe(
+        corpus=_microworld(words=150_000, held_out=8_000),
+        tokenizer=Tokenizer(vocab_size=512),
+        model=Model(layers=2, hidden=64, heads=4, ffn=256, context=128),
+        schedule=Schedule(
+            steps=400,
+            tokens_per_step=1_024,
+            learning_rate=5e-3,
+            warmup_steps=20,
+            weight_decay=0.1,
+            checkpoint_every=50,
+            validation_tokens=8_192,
+        ),
+        precision="fp32",
+        good=Good(train_seed=42, selection=LowestValidationLoss()),
+        synthetic=None,
+        mixture=Mixture(share=0.0),
+        evaluation=Evaluation(
+            suites=(MicroworldSuites(world_seed=1, items_per_task=100, names=MICROWORLD),),
+            selection=LowestValidationLoss(),
+            test_tokens=8_192,
+        ),
+    )
+
+
+def small() -> Recipe:
+    """Real text in the BabyLM layout under `ABLAB_DATA`, about 7M parameters."""
+    return Recipe(
+        corpus=Corpus(
+            sources=tuple(
+                BabyLMSource(name=name, path="corpora/babylm", words=None, evaluation_words=100_000)
+                for name in ("childes", "gutenberg", "simple_wiki")
+            ),
+            seed_share=0.05,
+            split_seed=1,
+            word_budget=100_000_000,
+        ),
+        tokenizer=Tokenizer(vocab_size=4_096),
+        model=Model(layers=6, hidden=256, heads=4, ffn=1_024, context=256),
+        schedule=Schedule(
+            steps=2_000,
+            tokens_per_step=16_384,
+            learning_rate=2e-3,
+            warmup_steps=100,
+            weight_decay=0.1,
+            checkpoint_every=125,
+            validation_tokens=65_536,
+        ),
+        precision="bf16",
+        good=Good(train_seed=42, selection=LowestValidationLoss()),
+        synthetic=None,
+        mixture=Mixture(share=0.0),
+        evaluation=Evaluation(
+            suites=(
+                BabyLMSuite(
+                    name="blimp_fast",
+                    group="linguistic",
+                    path="evaluation_data/fast_eval/blimp_fast",
+                    items_per_task=None,
+                ),
+                BabyLMSuite(
+                    name="supplement_fast",
+                    group="reasoning",
+                    path="evaluation_data/fast_eval/supplement_fast",
+                    items_per_task=None,
+                ),
+            ),
+            selection=LowestValidationLoss(),
+            test_tokens=65_536,
+        ),
+    )
+
+
+def paper() -> Recipe:
+    """The study's own hyperparameters (Ulm, Du & Snaebjarnarson 2025): 162.4M parameters, 2.10B tokens a run."""
+    return Recipe(
+        corpus=Corpus(
+            sources=tuple(
+                BabyLMSource(name=name, path="corpora/tinybabylm", words=None, evaluation_words=None)
+                for name in ("gutenberg", "simple_wiki", "open_subtitles", "tinystories")
+            ),
+            seed_share=0.05,
+            split_seed=1,
+            word_budget=100_000_000,
+        ),
+        tokenizer=Tokenizer(vocab_size=32_000),
+        model=Model(layers=12, hidden=768, heads=12, ffn=3_072, context=1_024),
+        schedule=Schedule(
+            steps=8_000,
+            tokens_per_step=262_144,
+            learning_rate=1e-3,
+            warmup_steps=150,
+            weight_decay=0.1,
+            checkpoint_every=500,
+            validation_tokens=1_048_576,
+            decay_norms=True,
+        ),
+        precision="bf16",
+        good=Good(train_seed=43, selection=AtStep(step=2_500)),
+        synthetic=None,
+        mixture=Mixture(share=0.0),
+        evaluation=Evaluation(
+            suites=(
+                BabyLMSuite(
+                    name="blimp",
+                    group="linguistic",
+                    path="evaluation_data/full_eval/blimp_filtered",
+                    items_per_task=None,
+                ),
+                BabyLMSuite(
+                    name="supplement",
+                    group="reasoning",
+                    path="evaluation_data/full_eval/supplement_filtered",
+                    items_per_task=None,
+                ),
+            ),
+            selection=LowestValidationLoss(),
+            test_tokens=1_048_576,
+        ),
+    )
+
+
+def _microworld(words: int, held_out: int) -> Corpus:
+    return Corpus(
+        sources=(MicroworldSource(world_seed=1, words=words, validation_words=held_out, test_words=held_out),),
+        seed_share=0.05,
+        split_seed=1,
+        word_budget=None,
+    )

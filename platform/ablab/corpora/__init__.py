@@ -1,0 +1,1 @@
+"""Where training text comes from: sources, splits, tokenizers and packed token streams."""

@@ -1,0 +1,72 @@
+"""Settings: where things lie. Each is one environment variable; none of them can change a result.
+
+| variable | default | meaning |
+|---|---|---|
+| `ABLAB_PROJECT` | nearest parent folder that holds `ablations/` | root of the declarations |
+| `ABLAB_HOME` | `<project>/.ablab` | everything ablab writes |
+| `ABLAB_STORE` | `<home>/store` | stage directories (a path or an fsspec URL) |
+| `ABLAB_REGISTRY_URL` | SQLite in home | SQLAlchemy URL of the registry |
+| `ABLAB_DATA` | `<project>/data` | folder that relative corpus and suite paths start from |
+| `MLFLOW_TRACKING_URI` | SQLite in home | MLflow |
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Resolved locations. URLs may hold passwords: print them through `redact` only."""
+
+    project: Path
+    home: Path
+    store: str
+    registry_url: str
+    data: Path
+    tracking_uri: str
+    artifacts: Path  # MLflow's artifact root while the embedded database is used
+
+    @property
+    def embedded_tracking(self) -> bool:
+        return "MLFLOW_TRACKING_URI" not in os.environ
+
+
+def load_settings(project: Path | None = None) -> Settings:
+    """Read the environment once. Creates nothing."""
+    root = project or _path("ABLAB_PROJECT") or find_project(Path.cwd())
+    home = _path("ABLAB_HOME") or root / ".ablab"
+    return Settings(
+        project=root,
+        home=home,
+        store=os.environ.get("ABLAB_STORE") or str(home / "store"),
+        registry_url=os.environ.get("ABLAB_REGISTRY_URL") or f"sqlite:///{home / 'registry.db'}",
+        data=_path("ABLAB_DATA") or root / "data",
+        tracking_uri=os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home / 'mlflow.db'}",
+        artifacts=home / "mlartifacts",
+    )
+
+
+def find_project(start: Path) -> Path:
+    """The nearest folder at or above `start` that holds `ablations/`; `start` itself if there is none."""
+    for folder in (start, *start.parents):
+        if (folder / "ablations").is_dir():
+            return folder
+    return start
+
+
+def redact(url: str) -> str:
+    """A URL without its password, fit to be printed and logged."""
+    head, at, tail = url.rpartition("@")
+    if not at or "://" not in head:
+        return url
+    scheme, _, credentials = head.partition("://")
+    user = credentials.split(":", 1)[0]
+    return f"{scheme}://{user}:***@{tail}"
+
+
+def _path(variable: str) -> Path | None:
+    value = os.environ.get(variable)
+    return Path(value).expanduser().resolve() if value else None

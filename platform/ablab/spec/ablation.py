@@ -1,0 +1,190 @@
+"""`Ablation`: a question, and for every scale a design: a control recipe, named edits of it, replicates, claims."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from ablab.errors import InputError, did_you_mean
+from ablab.spec.base import INERT, Name, Positive, Spec
+from ablab.spec.canonical import digest
+from ablab.spec.check import recipe_faults
+from ablab.spec.edit import dump, edit
+from ablab.spec.metrics import metrics_of
+from ablab.spec.normal import normal
+from ablab.spec.recipe import Recipe
+
+
+class Replicate(Spec):
+    """One repetition. Real-only arms use `train_seed` alone, so they pair by it."""
+
+    train_seed: int
+    generation_seed: int
+
+    @property
+    def name(self) -> str:
+        return f"t{self.train_seed}-g{self.generation_seed}"
+
+    def shifted(self, offset: int) -> Replicate:
+        """The same replicate with other seeds: what an A/A arm runs."""
+        return Replicate(train_seed=self.train_seed + offset, generation_seed=self.generation_seed + offset)
+
+
+class Arm(Spec):
+    """Named edits of another arm (`of`; the control when None), by recipe path."""
+
+    name: Name
+    edits: dict[str, Any]
+    of: Name | None = None
+    seed_offset: int = Field(default=0, json_schema_extra=INERT)
+    """Added to every seed of every replicate: an A/A arm is `edits={}` with an offset, and shows the noise."""
+
+
+class Claim(Spec):
+    """A tested statement: `arm` against `against`, which may differ in `factor` alone."""
+
+    id: Name
+    statement: str
+    factor: str
+    """Recipe path of the only thing that differs."""
+    metric: str
+    """A suite's name, or a group: linguistic, reasoning; or perplexity."""
+    arm: Name
+    against: Name
+    direction: Literal["greater", "less", "different"]
+    margin: Annotated[float, Field(ge=0.0)]
+    """In the metric's unit (points; perplexity in %): what must be exceeded to matter."""
+
+
+class Design(Spec):
+    """One scale of an ablation."""
+
+    control: Name
+    """Name of the control arm, which is `recipe` itself."""
+    recipe: Recipe
+    arms: tuple[Arm, ...]
+    replicates: tuple[Replicate, ...] = Field(min_length=1)
+    claims: tuple[Claim, ...]
+
+    def arm_names(self) -> tuple[str, ...]:
+        return (self.control, *(arm.name for arm in self.arms))
+
+    def replicates_of(self, arm: str) -> tuple[Replicate, ...]:
+        """The replicates as this arm runs them; position i of every arm is one pair."""
+        offset = next((a.seed_offset for a in self.arms if a.name == arm), 0)
+        return tuple(replicate.shifted(offset) for replicate in self.replicates)
+
+    def recipes(self) -> dict[str, Recipe]:
+        """Every arm's whole recipe by name, control first. Raises `InputError` with all faults of all arms."""
+        recipes = {self.control: self.recipe}
+        faults: list[str] = []
+        for arm in self.arms:
+            base = recipes.get(arm.of or self.control)
+            if base is None:
+                known = list(recipes)
+                faults.append(f"arm {arm.name}: of={arm.of!r} is no earlier arm; {did_you_mean(str(arm.of), known)}")
+                continue
+            try:
+                recipes[arm.name] = edit(base, arm.edits, f"arm {arm.name}")
+            except InputError as error:
+                faults += error.faults
+        if faults:
+            raise InputError(faults)
+        return recipes
+
+    def edited(self, edits: Mapping[str, Any]) -> Design:
+        """The same design with the control recipe edited (`--set`); arms apply their own edits on top."""
+        return self.model_copy(update={"recipe": edit(self.recipe, edits, "--set")})
+
+
+class Ablation(Spec):
+    """A registered experiment. `version` is bumped by hand when `designs` change in meaning."""
+
+    name: Name
+    version: Positive
+    question: str
+    designs: dict[Name, Design] = Field(min_length=1)
+    """By scale: smoke, small, paper, ..."""
+
+    def design(self, scale: str) -> Design:
+        if scale not in self.designs:
+            known = list(self.designs)
+            raise InputError(f"{self.name} has no scale {scale!r}; {did_you_mean(scale, known)}")
+        return self.designs[scale]
+
+
+def design_faults(design: Design, where: str) -> list[str]:
+    """Every fault of a design: names, edits, cross-field rules of every arm, claims."""
+    names = list(design.arm_names())
+    faults = [f"{where}: two arms are named {n!r}" for n in sorted({n for n in names if names.count(n) > 1})]
+    ids = [claim.id for claim in design.claims]
+    faults += [f"{where}: two claims have the id {i!r}" for i in sorted({i for i in ids if ids.count(i) > 1})]
+    if len(set(design.replicates)) < len(design.replicates):
+        faults.append(f"{where}: a replicate is listed twice; every replicate needs seeds of its own")
+    try:
+        recipes = design.recipes()
+    except InputError as error:
+        return faults + [f"{where}: {fault}" for fault in error.faults]
+    for name, recipe in recipes.items():
+        faults += [f"{where}: arm {name}: {fault}" for fault in recipe_faults(recipe)]
+    if len({_shared_identity(recipe) for recipe in recipes.values()}) > 1:
+        faults.append(
+            f"{where}: arms differ in corpus or tokenizer, so their models cannot be compared or contrasted; "
+            "let arms differ in other fields"
+        )
+    for claim in design.claims:
+        faults += [f"{where}: claim {claim.id}: {fault}" for fault in claim_faults(claim, recipes)]
+    return faults
+
+
+def claim_faults(claim: Claim, recipes: Mapping[str, Recipe]) -> list[str]:
+    """Law 6: the arms of a claim differ in its factor and in nothing else (in their normal forms)."""
+    unknown = [name for name in (claim.arm, claim.against) if name not in recipes]
+    if unknown:
+        return [f"unknown arm {name!r}; {did_you_mean(name, list(recipes))}" for name in unknown]
+    metrics = metrics_of(recipes[claim.arm])
+    faults = []
+    if claim.metric not in metrics:
+        faults.append(f"metric={claim.metric!r} is not measured; {did_you_mean(claim.metric, metrics)}")
+    one, other = recipes[claim.arm], recipes[claim.against]
+    if normal(one) == normal(other):
+        return [*faults, f"arms {claim.arm} and {claim.against} are the same computation; nothing can differ"]
+    if not (_differs_only(one, other, claim.factor) or _differs_only(other, one, claim.factor)):
+        paths = ", ".join(differing_paths(dump(normal(one)), dump(normal(other))))
+        faults.append(
+            f"arms {claim.arm} and {claim.against} must differ in factor={claim.factor} alone, "
+            f"but they differ in {paths}; compare other arms or name the factor that differs"
+        )
+    return faults
+
+
+def differing_paths(one: Any, other: Any, prefix: str = "") -> list[str]:
+    """Dotted paths at which two JSON-like values differ; a variant that is absent on one side is one path."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        found = []
+        for key in sorted({*one, *other}):
+            if key not in one or key not in other:
+                found.append(prefix + key)
+            else:
+                found += differing_paths(one[key], other[key], f"{prefix}{key}.")
+        return found
+    return [] if one == other else [prefix.rstrip(".") or "value"]
+
+
+def _differs_only(one: Recipe, other: Recipe, factor: str) -> bool:
+    """True when `one` with its factor set to the other's value is the other's computation."""
+    value: Any = dump(other)
+    for part in factor.split("."):
+        if not isinstance(value, dict) or part not in value:
+            return False
+        value = value[part]
+    try:
+        return normal(edit(one, {factor: value})) == normal(other)
+    except InputError:
+        return False
+
+
+def _shared_identity(recipe: Recipe) -> str:
+    return digest([recipe.corpus.canonical(), recipe.tokenizer.canonical()])

@@ -1,0 +1,114 @@
+"""Rules that join several fields of a recipe. All faults are returned together; none is raised here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ablab.spec.recipe import (
+    AtStep,
+    MicroworldSource,
+    MicroworldSuites,
+    Recipe,
+    Selection,
+    Synthetic,
+)
+
+
+def recipe_faults(recipe: Recipe) -> list[str]:
+    """Every cross-field fault of a recipe as 'rule, value, remedy', without knowing any file."""
+    return [
+        *_shape_faults(recipe),
+        *_corpus_faults(recipe),
+        *_selection_faults(recipe),
+        *_synthetic_faults(recipe),
+    ]
+
+
+def _shape_faults(recipe: Recipe) -> Iterator[str]:
+    model, schedule = recipe.model, recipe.schedule
+    if model.hidden % model.heads:
+        yield f"model.hidden={model.hidden} must be a multiple of model.heads={model.heads}"
+    elif (model.hidden // model.heads) % 2:
+        yield f"model.hidden / model.heads={model.hidden // model.heads} must be even (rotary positions)"
+    if model.kv_heads is not None and model.heads % model.kv_heads:
+        yield f"model.heads={model.heads} must be a multiple of model.kv_heads={model.kv_heads}"
+    if schedule.tokens_per_step % model.context:
+        nearest = max(1, round(schedule.tokens_per_step / model.context)) * model.context
+        yield (
+            f"schedule.tokens_per_step={schedule.tokens_per_step} must be a multiple of "
+            f"model.context={model.context}; try {nearest}"
+        )
+    if schedule.warmup_steps >= schedule.steps:
+        yield (f"schedule.warmup_steps={schedule.warmup_steps} must be less than schedule.steps={schedule.steps}")
+    if schedule.steps % schedule.checkpoint_every:
+        yield (
+            f"schedule.steps={schedule.steps} must be a multiple of schedule.checkpoint_every="
+            f"{schedule.checkpoint_every}, so that the last step is a checkpoint"
+        )
+
+
+def _corpus_faults(recipe: Recipe) -> Iterator[str]:
+    names = [source.name for source in recipe.corpus.sources]
+    for name in sorted({n for n in names if names.count(n) > 1}):
+        yield f"corpus.sources: the name {name!r} occurs twice; every source needs its own"
+    worlds = {s.world_seed for s in recipe.corpus.sources if isinstance(s, MicroworldSource)}
+    for suite in recipe.evaluation.suites:
+        if isinstance(suite, MicroworldSuites) and worlds and suite.world_seed not in worlds:
+            yield (
+                f"evaluation.suites: world_seed={suite.world_seed} asks about another world than the corpus "
+                f"(world_seed={', '.join(map(str, sorted(worlds)))}); use the same"
+            )
+
+
+def _selection_faults(recipe: Recipe) -> Iterator[str]:
+    for path, selection in (
+        ("good.selection", recipe.good.selection),
+        ("evaluation.selection", recipe.evaluation.selection),
+    ):
+        step = _declared_step(selection)
+        if step is not None:
+            yield from _step_faults(f"{path}.step", step, recipe)
+
+
+def _synthetic_faults(recipe: Recipe) -> Iterator[str]:
+    synthetic = recipe.synthetic
+    if synthetic is None:
+        if recipe.mixture.share > 0.0:
+            yield (
+                f"mixture.share={recipe.mixture.share} needs synthetic text, but synthetic is null; "
+                "declare synthetic or set the share to 0"
+            )
+        return
+    decoding = synthetic.decoding
+    if decoding.strength > 0.0 and synthetic.bad is None:
+        yield f"synthetic.decoding.strength={decoding.strength} needs a BAD model; declare synthetic.bad or use 0"
+    yield from _length_faults(synthetic, recipe)
+    if synthetic.bad is not None:
+        step = synthetic.bad.step
+        yield from _step_faults("synthetic.bad.step", step, recipe)
+        good = _declared_step(recipe.good.selection)
+        if good is not None and step >= good:
+            yield f"synthetic.bad.step={step} must be earlier than GOOD's declared step {good}"
+
+
+def _length_faults(synthetic: Synthetic, recipe: Recipe) -> Iterator[str]:
+    length = synthetic.prompts.tokens + synthetic.prompts.new_tokens
+    if length > recipe.model.context:
+        yield (
+            f"synthetic.prompts: tokens + new_tokens = {length} must fit model.context={recipe.model.context}; "
+            f"try new_tokens={max(1, recipe.model.context - synthetic.prompts.tokens)}"
+        )
+
+
+def _declared_step(selection: Selection) -> int | None:
+    return selection.step if isinstance(selection, AtStep) else None
+
+
+def _step_faults(path: str, step: int, recipe: Recipe) -> Iterator[str]:
+    every, steps = recipe.schedule.checkpoint_every, recipe.schedule.steps
+    if step % every or step > steps:
+        nearest = min(max(round(step / every), 1), steps // every) * every
+        yield (
+            f"{path}={step} must be a checkpoint: a multiple of schedule.checkpoint_every={every} "
+            f"up to schedule.steps={steps}; try {nearest}"
+        )

@@ -1,0 +1,45 @@
+"""`StageContext`: everything that the implementation of a stage kind is given, and all it may touch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from ablab.spec.placement import Numerics
+
+
+class Progress(Protocol):
+    """Called as often as convenient; throttled by the receiver. Counts are of `unit`, absolute."""
+
+    def __call__(self, done: int, total: int, unit: str, note: str = "") -> None: ...
+
+
+def silent(done: int, total: int, unit: str, note: str = "") -> None:
+    """A progress that shows nothing."""
+
+
+@dataclass(frozen=True)
+class StageContext:
+    """`fn(ctx) -> result`: reads `inputs`, writes files under `out`, returns what becomes `result.json`.
+
+    What is written and returned must follow from params, inputs and numerics alone (no clock, no paths, no
+    speeds): equal identity and numerics give equal bytes. Speeds go to `costs`.
+    """
+
+    key: str
+    params: Mapping[str, Any]
+    """The stage's own hashed parameters."""
+    inputs: Mapping[str, Path]
+    """Finished, verified stage directories by input name; read-only."""
+    locations: Mapping[str, Path]
+    """Files of the user by the SHA-256 that is in `params`; read-only, to be checked while reading."""
+    out: Path
+    """Empty directory for the stage's files. It is thrown away if this attempt does not finish."""
+    work: Path
+    """Private directory that survives a kill: what resuming needs. Removed when the stage is finished."""
+    numerics: Numerics
+    progress: Progress
+    costs: dict[str, float]
+    """Filled by the implementation with what the manifest records: tokens, flops, tokens_per_second, ..."""
