@@ -1,0 +1,1 @@
+"""Command line: `run-ablation` and `ablab`."""

@@ -1,0 +1,1 @@
+"""The evaluator of the stage DAG: resolve, plan, execute, compare, publish."""

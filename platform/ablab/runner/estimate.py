@@ -1,0 +1,92 @@
+"""What a stage will cost, from its parameters alone: tokens, FLOPs, storage, seconds of one device.
+
+FLOPs per trained token: 6 N + 12 L H T (Kaplan et al. 2020; PaLM appendix B), N non-embedding parameters plus
+the output head, L layers, H hidden size, T context; a forward pass is a third of that.
+Rates are assumptions, printed with every plan; finished runs replace them in `ablab status`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ablab.spec.placement import Numerics
+from ablab.spec.stages import Stage
+
+FLOPS_PER_SECOND = {"cpu": 2.5e10, "cuda": 3.0e14}  # cpu: per thread, small models; cuda: one current data-centre GPU
+TOKENS_PER_SECOND_OVERHEAD = {"cpu": 6.0e4, "cuda": 5.0e5}  # no stage runs faster than its loop
+FIXED_SECONDS = {"corpus": 3.0, "tokenizer": 2.0, "tokens": 0.5, "suite": 0.5, "evaluate": 3.0, "floor": 3.0}
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """tokens seen or made, floating-point operations, bytes stored, seconds of one device."""
+
+    tokens: float
+    flops: float
+    bytes: float
+    seconds: float
+
+
+def parameters(model: Mapping[str, Any], vocab_size: int) -> tuple[int, int]:
+    """(total, non-embedding) parameters of a Llama of these shapes."""
+    hidden, layers, ffn = model["hidden"], model["layers"], model["ffn"]
+    heads = model["heads"]
+    kv_width = hidden * (model.get("kv_heads") or heads) // heads
+    block = 2 * hidden * hidden + 2 * hidden * kv_width + 3 * hidden * ffn + 2 * hidden
+    body = layers * block + hidden
+    embeddings = vocab_size * hidden * (1 if model.get("tied_embeddings") else 2)
+    return body + embeddings, body
+
+
+def flops_per_token(model: Mapping[str, Any], vocab_size: int) -> float:
+    """Of training; divide by 3 for a forward pass."""
+    _, body = parameters(model, vocab_size)
+    head = vocab_size * model["hidden"]
+    return float(6 * (body + head) + 12 * model["layers"] * model["hidden"] * model["context"])
+
+
+def estimate(stage: Stage, numerics: Numerics) -> Estimate:
+    """Cost of one stage; what cannot be known before (a corpus of files) counts as its fixed seconds."""
+    fixed = FIXED_SECONDS.get(stage.kind, 0.1)
+    if stage.kind == "train":
+        return _training(stage, numerics)
+    if stage.kind == "generate":
+        return _generation(stage, numerics)
+    if stage.kind == "evaluate":
+        train = stage.inputs["train"].params
+        tokens = float(stage.params["test_tokens"])
+        flops = tokens * flops_per_token(train["model"], train["vocab_size"]) / 3
+        return Estimate(tokens, flops, 1e5, fixed + _seconds(tokens, flops, numerics))
+    return Estimate(0.0, 0.0, 1e5, fixed)
+
+
+def _training(stage: Stage, numerics: Numerics) -> Estimate:
+    schedule, model, vocab = stage.params["schedule"], stage.params["model"], stage.params["vocab_size"]
+    tokens = float(schedule["steps"] * schedule["tokens_per_step"])
+    checkpoints = schedule["steps"] // schedule["checkpoint_every"]
+    held_out = float(checkpoints * schedule["validation_tokens"])
+    per_token = flops_per_token(model, vocab)
+    flops = tokens * per_token + held_out * per_token / 3
+    kept = checkpoints if "synthetic" not in stage.inputs else min(2, checkpoints)
+    size = kept * 4.0 * parameters(model, vocab)[0]
+    return Estimate(tokens, flops, size, 1.0 + _seconds(tokens, flops, numerics))
+
+
+def _generation(stage: Stage, numerics: Numerics) -> Estimate:
+    train = stage.inputs["good"].params
+    tokens = float(stage.params["tokens"])
+    prompts = stage.params["prompts"]
+    models = 2 if stage.params["bad"] else 1
+    processed = tokens * (1 + prompts["tokens"] / prompts["new_tokens"]) * models
+    flops = processed * flops_per_token(train["model"], train["vocab_size"]) / 3
+    size = processed / models * (2 if train["vocab_size"] <= 65_536 else 4) + tokens * 4
+    # one token at a time reuses weights less than training does: a quarter of the rate
+    return Estimate(tokens, flops, size, 1.0 + _seconds(4 * processed, 4 * flops, numerics))
+
+
+def _seconds(tokens: float, flops: float, numerics: Numerics) -> float:
+    device = "cuda" if numerics.device.startswith("cuda") else "cpu"
+    rate = FLOPS_PER_SECOND[device] * (numerics.threads if device == "cpu" else 1)
+    return max(flops / rate, tokens / TOKENS_PER_SECOND_OVERHEAD[device])

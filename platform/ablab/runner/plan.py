@@ -1,0 +1,155 @@
+"""The plan: which stages a design needs, which are there, why, and what the others cost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ablab.runner.estimate import Estimate, estimate
+from ablab.spec.ablation import Design
+from ablab.spec.lower import Lowered, lower
+from ablab.spec.placement import Numerics
+from ablab.spec.recipe import Recipe
+from ablab.spec.stages import Stage
+from ablab.store import Store
+
+RESULT_ROLES = frozenset({"evaluate", "floor", "describe", "good_evaluate", "bad_evaluate"})
+
+
+@dataclass(frozen=True)
+class Use:
+    """Who needs a stage and as what."""
+
+    arm: str
+    replicate: int
+    role: str
+
+
+@dataclass
+class PlannedStage:
+    """One stage of a plan. `state`: cached, resumable, new, or unneeded (absent, but all that used it is there)."""
+
+    stage: Stage
+    uses: list[Use]
+    state: str
+    why: str
+    estimate: Estimate
+    children: list[PlannedStage] = field(default_factory=list)
+
+    @property
+    def key(self) -> str:
+        return self.stage.key
+
+    @property
+    def title(self) -> str:
+        """A short human name: kind and first use."""
+        use = self.uses[0]
+        shared = len({u.arm for u in self.uses})
+        owner = "shared" if shared > 1 else f"{use.arm} r{use.replicate + 1}"
+        role = use.role.replace("_" + self.stage.kind, "").replace(self.stage.kind, "").strip("_")
+        if self.stage.kind == "train" and role == "" and shared > 1:
+            owner = f"{use.arm} r{use.replicate + 1}"
+        return f"{self.stage.kind}{' ' + role if role else ''} · {owner}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Every stage of a design once, inputs first, with the DAG of every arm and replicate."""
+
+    design: Design
+    arms: dict[str, tuple[Lowered, ...]]
+    stages: dict[str, PlannedStage]
+
+    def todo(self) -> Iterator[PlannedStage]:
+        return (planned for planned in self.stages.values() if planned.state in ("new", "resumable"))
+
+    def demand(self, key: str, store: Store) -> list[PlannedStage]:
+        """Mark an absent stage, and what it needs and is absent, as to be computed; returns what was marked."""
+        planned = self.stages[key]
+        if store.has(planned.stage.kind, key) or planned.state in ("new", "resumable"):
+            return []
+        planned.state, planned.why = _absent(planned.stage, store)
+        marked = [planned]
+        for upstream in planned.stage.inputs.values():
+            marked += self.demand(upstream.key, store)
+        return marked
+
+    def stages_apart(self) -> int:
+        """How many stages the arms would need if nothing were shared."""
+        return sum(len(list(lowered.stages())) for arm in self.arms.values() for lowered in arm)
+
+    def totals(self) -> dict[str, float]:
+        """Of the stages still to be computed: tokens, flops, bytes, hours of one device."""
+        chosen = [planned.estimate for planned in self.todo()]
+        return {
+            "stages": len(chosen),
+            "tokens": sum(e.tokens for e in chosen),
+            "flops": sum(e.flops for e in chosen),
+            "bytes": sum(e.bytes for e in chosen),
+            "hours": sum(e.seconds for e in chosen) / 3600,
+        }
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "stages": [
+                {
+                    "kind": p.stage.kind,
+                    "key": p.key,
+                    "state": p.state,
+                    "why": p.why,
+                    "uses": [vars(use) for use in p.uses],
+                    "estimate": vars(p.estimate),
+                }
+                for p in self.stages.values()
+            ],
+            "stages_apart": self.stages_apart(),
+            "totals": self.totals(),
+        }
+
+
+def make_plan(design: Design, recipes: Mapping[str, Recipe], store: Store, numerics: Numerics) -> Plan:
+    """Lower every arm's resolved recipe for every replicate and look into the store. Imports no library of a stage."""
+    arms = {
+        name: tuple(lower(recipe, replicate) for replicate in design.replicates_of(name))
+        for name, recipe in recipes.items()
+    }
+    uses = _uses(arms)
+    ordered = {stage.key: stage for arm in arms.values() for lowered in arm for stage in lowered.stages()}
+    planned = {
+        key: PlannedStage(stage, uses[key], *_state(stage, store), estimate(stage, numerics))
+        for key, stage in ordered.items()
+    }
+    for item in planned.values():
+        for upstream in {s.key for s in item.stage.inputs.values()}:
+            planned[upstream].children.append(item)
+    plan = Plan(design, arms, planned)
+    for key, item in planned.items():
+        if any(use.role in RESULT_ROLES for use in item.uses):
+            plan.demand(key, store)
+    return plan
+
+
+def _uses(arms: dict[str, tuple[Lowered, ...]]) -> dict[str, list[Use]]:
+    uses: dict[str, list[Use]] = {}
+    for name, replicates in arms.items():
+        for position, lowered in enumerate(replicates):
+            for role, stage in lowered.roles.items():
+                uses.setdefault(stage.key, []).append(Use(name, position, role))
+            for stage in lowered.stages():
+                if stage.key not in uses:
+                    uses[stage.key] = [Use(name, position, stage.kind)]
+    return uses
+
+
+def _state(stage: Stage, store: Store) -> tuple[str, str]:
+    if store.has(stage.kind, stage.key):
+        return "cached", "in the store"
+    return "unneeded", "absent, and everything that used it is in the store"
+
+
+def _absent(stage: Stage, store: Store) -> tuple[str, str]:
+    if store.has_work(stage.key):
+        return "resumable", "an interrupted run left work to go on from"
+    waiting = sorted({s.kind for s in stage.inputs.values() if not store.has(s.kind, s.key)})
+    return "new", f"needs {', '.join(waiting)} first" if waiting else "not in the store"

@@ -1,0 +1,148 @@
+"""A long-lived worker process: computes stages one after another, so heavy imports are paid once.
+
+Speaks JSON lines over two pipes: tasks in, events out. Whatever libraries print goes to the worker's log.
+When the parent is gone (its end of the pipe closes), the worker ends at once.
+"""
+
+from __future__ import annotations
+
+import errno
+import functools
+import importlib
+import json
+import os
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
+
+from ablab.errors import AblabError, RunError
+from ablab.runner.provenance import provenance
+from ablab.spec.canonical import digest
+from ablab.spec.placement import Numerics
+from ablab.spec.stages import KINDS
+from ablab.store import Progress, StageContext, Store
+from ablab.store.files import read_json
+
+PROGRESS_INTERVAL_S = 0.25
+Send = Callable[[dict[str, Any]], None]
+
+
+def main(task_pipe: int, event_pipe: int) -> None:
+    """Read tasks from one file descriptor and write events to the other until the parent closes them."""
+    send = _sender(event_pipe)
+    for task in _tasks(task_pipe):
+        if "warm" in task:
+            for module in task["warm"]:
+                importlib.import_module(module)
+            continue
+        send(_outcome(task, send))
+
+
+def compute(task: dict[str, Any], send: Send) -> dict[str, Any]:
+    """Compute one stage and commit it to the store. Returns what the parent records."""
+    identity, key = task["identity"], task["key"]
+    kind = identity["kind"]
+    if digest(identity) != key:
+        raise RunError(f"stage {kind} {key[:12]} was asked for with an identity that is not its own")
+    store = _store(task["store"])
+    damaged = [[k, i, *faults] for k, i in task["uses"] if (faults := store.faults(k, i))]
+    if damaged:
+        return {"damaged": damaged}
+    attempt = store.begin(kind, key, Numerics.model_validate(task["numerics"]))
+    costs: dict[str, float] = {}
+    started = time.time()
+    cpu = time.process_time()
+    context = StageContext(
+        key=key,
+        params=identity["params"],
+        inputs={name: Path(path) for name, path in task["inputs"].items()},
+        locations={content: Path(path) for content, path in task["locations"].items()},
+        out=attempt.out,
+        work=attempt.work,
+        numerics=attempt.numerics,
+        progress=_progress(key, send),
+        costs=costs,
+    )
+    try:
+        result = implementation(kind)(context)
+        costs |= {"seconds": time.time() - started, "cpu_seconds": time.process_time() - cpu}
+        execution = {"costs": costs, "started": started, "resumed": attempt.resumed, **provenance()}
+        final = store.commit(attempt, identity, result, execution)
+    finally:
+        store.discard(attempt)
+    size = sum(entry["bytes"] for entry in read_json(final / "manifest.json")["files"].values())
+    return {"costs": costs, "bytes": size, "numerics": attempt.numerics.model_dump()}
+
+
+@functools.cache
+def _store(root: str) -> Store:
+    """One store per process: it remembers what it has verified."""
+    return Store(Path(root))
+
+
+def implementation(kind: str) -> Callable[[StageContext], dict[str, Any]]:
+    """The function behind a stage kind."""
+    module, _, name = KINDS[kind].implementation.partition(":")
+    function: Callable[[StageContext], dict[str, Any]] = getattr(importlib.import_module(module), name)
+    return function
+
+
+def _outcome(task: dict[str, Any], send: Send) -> dict[str, Any]:
+    key = task["key"]
+    try:
+        outcome = compute(task, send)
+        return {"found" if "damaged" in outcome else "done": key, **outcome}
+    except AblabError as error:
+        return {"failed": key, "message": str(error)}
+    except OSError as error:
+        traceback.print_exc()
+        hint = "; free space, then run the same command" if error.errno == errno.ENOSPC else ""
+        return {"failed": key, "message": f"{error}{hint}"}
+    except Exception as error:
+        # The boundary of the process: whatever a stage raises is told to the parent, with the trace in the log.
+        traceback.print_exc()
+        return {"failed": key, "message": f"{type(error).__name__}: {error}"}
+
+
+def _progress(key: str, send: Send) -> Progress:
+    last = 0.0
+
+    def report(done: int, total: int, unit: str, note: str = "") -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last >= PROGRESS_INTERVAL_S or done >= total:
+            last = now
+            send({"progress": key, "done": done, "total": total, "unit": unit, "note": note})
+
+    return report
+
+
+def _sender(event_pipe: int) -> Send:
+    pipe = os.fdopen(event_pipe, "w", encoding="utf-8")
+
+    def send(event: dict[str, Any]) -> None:
+        pipe.write(json.dumps(event) + "\n")
+        pipe.flush()
+
+    return send
+
+
+def _tasks(task_pipe: int) -> Iterator[dict[str, Any]]:
+    """Tasks from the pipe. A thread reads it, so that the end of the parent ends a computation as well."""
+    queue: SimpleQueue[dict[str, Any]] = SimpleQueue()
+
+    def read() -> None:
+        with os.fdopen(task_pipe, encoding="utf-8") as pipe:
+            for line in pipe:
+                queue.put(json.loads(line))
+        sys.stderr.flush()
+        os._exit(0)
+
+    threading.Thread(target=read, daemon=True).start()
+    while True:
+        yield queue.get()

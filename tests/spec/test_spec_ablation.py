@@ -1,0 +1,108 @@
+"""Law 6: the arms of a claim differ in its factor and in nothing else."""
+
+from __future__ import annotations
+
+import pytest
+from recipes_helper import CONTRASTIVE
+
+from ablab.errors import InputError
+from ablab.spec import Arm, Claim, Design, Replicate
+from ablab.spec.ablation import claim_faults, design_faults
+from experiments.scales import tiny
+
+CLAIM = Claim(
+    id="c",
+    statement="s",
+    factor="synthetic.decoding.strength",
+    metric="reasoning",
+    arm="contrastive",
+    against="masked-only",
+    direction="greater",
+    margin=0.0,
+)
+
+
+def design(**changes: object) -> Design:
+    values: dict[str, object] = {
+        "control": "real-only",
+        "recipe": tiny(),
+        "arms": (
+            Arm(name="contrastive", edits={"synthetic": CONTRASTIVE, "mixture.share": 0.3}),
+            Arm(
+                name="masked-only",
+                of="contrastive",
+                edits={"synthetic.decoding.strength": 0.0, "synthetic.bad": None},
+            ),
+            Arm(name="ancestral", of="masked-only", edits={"synthetic.decoding.alpha": 0.0}),
+        ),
+        "replicates": (Replicate(train_seed=42, generation_seed=1), Replicate(train_seed=43, generation_seed=2)),
+        "claims": (CLAIM,),
+    }
+    return Design(**{**values, **changes})  # type: ignore[arg-type]
+
+
+def claim(**changes: object) -> Claim:
+    return CLAIM.model_copy(update=changes)
+
+
+def test_strength_is_the_only_factor_between_contrastive_and_masked_only() -> None:
+    assert design_faults(design(), "d") == []
+
+
+def test_share_is_the_only_factor_between_a_mixture_and_real_text() -> None:
+    share = claim(factor="mixture.share", against="real-only")
+    assert claim_faults(share, design().recipes()) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"against": "ancestral"}, "synthetic.decoding.alpha"),
+        ({"factor": "synthetic.decoding.alpha"}, "must differ in factor=synthetic.decoding.alpha alone"),
+        ({"against": "contrastive"}, "same computation"),
+        ({"arm": "contrastiv"}, "did you mean 'contrastive'"),
+        ({"metric": "reasonin"}, "did you mean 'reasoning'"),
+    ],
+)
+def test_a_claim_that_cannot_be_tested_is_a_fault(changes: dict[str, object], expected: str) -> None:
+    found = claim_faults(claim(**changes), design().recipes())
+    assert any(expected in fault for fault in found), found
+
+
+def test_arms_with_one_name_or_an_unknown_base_are_faults() -> None:
+    twice = design(arms=(Arm(name="a", edits={}), Arm(name="a", edits={})), claims=())
+    assert any("two arms are named 'a'" in fault for fault in design_faults(twice, "d"))
+    lost = design(arms=(Arm(name="a", edits={}, of="b"),), claims=())
+    assert any("no earlier arm" in fault for fault in design_faults(lost, "d"))
+
+
+def test_faults_of_several_arms_are_reported_together() -> None:
+    arms = (Arm(name="a", edits={"mixture.shar": 1}), Arm(name="b", edits={"schedule.steps": 0}))
+    found = design_faults(design(arms=arms, claims=()), "d")
+    assert any("arm a" in fault for fault in found)
+    assert any("arm b" in fault for fault in found)
+
+
+def test_arms_with_another_tokenizer_are_refused() -> None:
+    other = design(arms=(Arm(name="a", edits={"tokenizer.vocab_size": 300}),), claims=())
+    assert any("tokenizer" in fault for fault in design_faults(other, "d"))
+
+
+def test_an_a_a_arm_has_other_seeds_and_the_same_recipe() -> None:
+    a_a = design(arms=(Arm(name="again", edits={}, seed_offset=1_000),), claims=())
+    assert a_a.recipes()["again"] == a_a.recipes()["real-only"]
+    assert [r.train_seed for r in a_a.replicates_of("again")] == [1_042, 1_043]
+
+
+@pytest.mark.parametrize("name", ["../x", "a/b", "", ".hidden", "a..b", "a b"])
+def test_a_name_that_is_a_path_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match="name"):
+        Arm(name=name, edits={})
+
+
+def test_an_unknown_scale_names_the_known_ones() -> None:
+    from ablab.spec import Ablation
+
+    ablation = Ablation(name="x", version=1, question="q", designs={"smoke": design()})
+    with pytest.raises(InputError, match="did you mean 'smoke'"):
+        ablation.design("smok")
