@@ -1,0 +1,1 @@
+"""The Llama model: its size (`size`, without torch) and its weights (`llama`)."""

@@ -1,0 +1,1 @@
+"""Training with DeepSpeed (`stage`), its data order (`data`) and the choice of a checkpoint (`select`)."""

@@ -1,0 +1,96 @@
+"""Model checkpoints of a training: written into the working directory as it goes, handed over at the end.
+
+A training on real text only keeps every checkpoint, since GOOD, BAD and any selection rule may ask for any of
+them. A training with synthetic text keeps the last and the one with the lowest validation loss (the earliest of
+equals), which is all that a judged model needs; this follows from the stage's identity.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from ablab.models.llama import save_checkpoint
+from ablab.train.digests import digests
+from ablab.train.engine import Engine
+
+FOLDER = "checkpoints"
+
+
+def step_name(step: int) -> str:
+    """Folder of a step: `step-00000050`."""
+    return f"step-{step:08d}"
+
+
+class Checkpoints:
+    """The checkpoints kept so far, in `work/checkpoints`.
+
+    `index` maps step to `{"validation_loss_nats": float, "files": {name: SHA-256}}`; resume states hold it.
+    """
+
+    def __init__(self, work: Path, keep_all: bool, last_step: int) -> None:
+        self._folder = work / FOLDER
+        self._keep_all = keep_all
+        self._last_step = last_step
+        self.index: dict[int, dict[str, Any]] = {}
+
+    def write(self, step: int, validation_loss_nats: float, engine: Engine) -> None:
+        """Write the checkpoint of `step` if it is one to keep; a folder of this name is always complete."""
+        if not (self._keep_all or step == self._last_step or self._is_best(validation_loss_nats)):
+            return
+        partial = self._folder / f"partial-{step_name(step)}"
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        save_checkpoint(partial, engine.config, engine.weights())
+        files = digests(partial)
+        target = self._folder / step_name(step)
+        shutil.rmtree(target, ignore_errors=True)  # left by an attempt that was killed before its resume state
+        partial.rename(target)
+        if not self._keep_all and self._is_best(validation_loss_nats):
+            self.index.clear()
+        self.index[step] = {"validation_loss_nats": validation_loss_nats, "files": files}
+
+    def prune(self) -> None:
+        """Remove every folder that `index` does not name."""
+        names = {step_name(step) for step in self.index}
+        for folder in self._folder.iterdir() if self._folder.is_dir() else ():
+            if folder.name not in names:
+                shutil.rmtree(folder)
+
+    def restore(self, index: dict[int, dict[str, Any]]) -> list[str]:
+        """Go on from `index`; returns what is missing or damaged, and then restores nothing."""
+        faults = [
+            f"{FOLDER}/{step_name(step)}"
+            for step, entry in index.items()
+            if digests(self._folder / step_name(step)) != entry["files"]
+        ]
+        if not faults:
+            self.index = dict(index)
+        return faults
+
+    def publish(self, out: Path) -> None:
+        """Put the kept checkpoints under `out`, by hard links where the file system has them."""
+        for step in sorted(self.index):
+            source, target = self._folder / step_name(step), out / FOLDER / step_name(step)
+            target.mkdir(parents=True)
+            for file in sorted(source.iterdir()):
+                _link_or_copy(file, target / file.name)
+
+    def summary(self) -> list[dict[str, Any]]:
+        """The kept checkpoints for the result, by step."""
+        return [
+            {"step": step, "validation_loss_nats": self.index[step]["validation_loss_nats"]}
+            for step in sorted(self.index)
+        ]
+
+    def _is_best(self, loss: float) -> bool:
+        return all(loss < entry["validation_loss_nats"] for entry in self.index.values())
+
+
+def _link_or_copy(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # another file system, or one without hard links
+        shutil.copyfile(source, target)

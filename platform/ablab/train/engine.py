@@ -1,0 +1,191 @@
+"""One model in training under DeepSpeed, in process, one rank.
+
+DeepSpeed is imported inside functions only: it costs seconds, reads the environment and logs to stdout.
+Shapes: B blocks, T context, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import importlib.util
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn.functional import cross_entropy
+
+from ablab.errors import RunError
+from ablab.models.llama import initialise, llama_config
+from ablab.train.optimizer import adamw, learning_rate_factor
+from ablab.train.settings import TrainSettings
+
+TAG = "state"  # name that DeepSpeed gives its folder inside a resume state
+
+
+@dataclass(frozen=True)
+class StepReport:
+    """What one optimizer step did."""
+
+    loss_nats: float
+    """Mean over all predicted tokens of the step, before the update."""
+    gradient_norm: float
+    """Global 2-norm before clipping."""
+    learning_rate: float
+    applied: bool
+    """False when DeepSpeed left the update out because of an overflow."""
+
+
+class Engine:
+    """A freshly initialised model, its optimizer and schedule. A context manager; leaves nothing behind."""
+
+    def __init__(self, settings: TrainSettings) -> None:
+        deepspeed = _deepspeed(settings.device)
+        self._settings = settings
+        self.config = llama_config(settings.model, settings.vocab_size)
+        self._model = initialise(self.config, settings.seed)
+        optimizer = adamw(self._model.named_parameters(), settings.schedule)
+        self._scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, learning_rate_factor(settings.schedule))
+        self._engine: Any = deepspeed.initialize(
+            model=self._model,
+            optimizer=optimizer,
+            lr_scheduler=self._scheduler,
+            config=_config(settings),
+            dist_init_required=False,
+        )[0]
+
+    def __enter__(self) -> Engine:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._engine.destroy()
+        del self._engine, self._model, self._scheduler
+        gc.collect()  # DeepSpeed's hooks and model refer to each other
+
+    def step(self, blocks: NDArray[np.int64]) -> StepReport:
+        """One optimizer step on blocks [B, T + 1]; the loss is in fp32."""
+        settings = self._settings
+        learning_rate = float(self._scheduler.get_last_lr()[0])
+        losses: list[torch.Tensor] = []
+        for first in range(0, settings.blocks_per_step, settings.micro_batch):
+            if losses:
+                self._engine.step()  # counts an accumulated micro-batch; updates nothing yet
+            blocks_BT = self._to_device(blocks[first : first + settings.micro_batch])
+            loss = cross_entropy(*self._predict(self._engine, blocks_BT))
+            self._engine.backward(loss)  # divides by the number of accumulations
+            losses.append(loss.detach())
+        norm = self._plain_gradient_norm()
+        self._engine.step()
+        if norm is None:
+            norm = float(self._engine.get_global_grad_norm())
+        mean = float(torch.stack(losses).double().mean())
+        return StepReport(mean, norm, learning_rate, bool(self._engine.was_step_applied()))
+
+    def loss_sum_nats(self, blocks: NDArray[np.int64]) -> float:
+        """Sum of the losses of all predicted tokens of blocks [B, T + 1], without a gradient."""
+        self._model.eval()
+        with torch.no_grad():
+            logits, targets = self._predict(self._model, self._to_device(blocks))
+            total = float(cross_entropy(logits, targets, reduction="none").double().sum())
+        self._model.train()
+        return total
+
+    def weights(self) -> dict[str, torch.Tensor]:
+        """Every parameter in fp32 by name; in bf16 these are the optimizer's master weights."""
+        if self._settings.zero_stage == 0:
+            return {name: parameter.detach() for name, parameter in self._model.named_parameters()}
+        from deepspeed.utils import safe_get_full_fp32_param
+
+        return {name: safe_get_full_fp32_param(parameter) for name, parameter in self._model.named_parameters()}
+
+    def save(self, directory: Path) -> None:
+        """Write everything that continuing needs. The files are pickles: only load what you verified."""
+        self._engine.save_checkpoint(str(directory), tag=TAG, save_latest=False)
+
+    def load(self, directory: Path) -> None:
+        """Continue from what `save` wrote; the caller has verified the files."""
+        path, _ = self._engine.load_checkpoint(str(directory), tag=TAG)
+        if path is None:
+            raise RunError(f"DeepSpeed found no state in {directory}", "remove this folder to train from the beginning")
+
+    def _predict(self, model: Any, blocks_BT: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Logits in fp32 [B x T, V] and targets [B x T] of blocks [B, T + 1]."""
+        logits_BTV = model(input_ids=blocks_BT[:, :-1], use_cache=False).logits
+        return logits_BTV.float().flatten(0, 1), blocks_BT[:, 1:].flatten()
+
+    def _to_device(self, blocks: NDArray[np.int64]) -> torch.Tensor:
+        return torch.from_numpy(blocks).to(self._settings.device)
+
+    def _plain_gradient_norm(self) -> float | None:
+        """DeepSpeed reports a norm from ZeRO stage 1 on; at stage 0 the gradients are still on the parameters."""
+        if self._settings.zero_stage > 0:
+            return None
+        gradients = [parameter.grad for parameter in self._model.parameters() if parameter.grad is not None]
+        return float(torch.nn.utils.get_total_norm(gradients))
+
+
+@contextlib.contextmanager
+def numerics(settings: TrainSettings) -> Iterator[None]:
+    """Threads and determinism of this process for the time of a training."""
+    deterministic: Any = torch.utils.deterministic
+    threads = torch.get_num_threads()
+    strict = torch.are_deterministic_algorithms_enabled()
+    fill = deterministic.fill_uninitialized_memory
+    torch.set_num_threads(settings.threads)
+    torch.use_deterministic_algorithms(settings.device == "cpu")
+    deterministic.fill_uninitialized_memory = False  # a debugging aid that costs time
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        torch.use_deterministic_algorithms(strict)
+        deterministic.fill_uninitialized_memory = fill
+
+
+def _config(settings: TrainSettings) -> dict[str, Any]:
+    return {
+        "train_batch_size": settings.blocks_per_step,
+        "train_micro_batch_size_per_gpu": settings.micro_batch,
+        "gradient_accumulation_steps": settings.accumulation,
+        "gradient_clipping": settings.schedule.clip_norm or 0.0,
+        "bf16": {"enabled": settings.precision == "bf16"},
+        "zero_optimization": {"stage": settings.zero_stage},
+        "steps_per_print": None,
+    }
+
+
+def _deepspeed(device: str) -> Any:
+    """The deepspeed module, ready for one rank in this process; set up once per process."""
+    if importlib.util.find_spec("deepspeed") is None:
+        raise RunError("training needs the package deepspeed, which is not installed", "pip install 'deepspeed>=0.19'")
+    if device == "cpu":
+        os.environ["DS_ACCELERATOR"] = "cpu"
+    os.environ.setdefault("LOCAL_RANK", "0")
+    with contextlib.redirect_stdout(sys.stderr):  # stdout belongs to the caller
+        import deepspeed
+        from deepspeed.accelerator import get_accelerator
+
+    for handler in logging.getLogger("DeepSpeed").handlers:
+        if isinstance(handler, logging.StreamHandler):
+            handler.setStream(sys.stderr)
+    found = get_accelerator().device_name()
+    if found != device.partition(":")[0]:
+        raise RunError(
+            f"numerics.device={device!r}, but DeepSpeed works on {found!r} in this process", "start a new process"
+        )
+    # Without this the first initialisation compiles an operator that only inference uses (about a minute, needs g++).
+    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    if not torch.distributed.is_initialized():
+        # One rank needs no port and no rendezvous: the store is in this process.
+        backend = "gloo" if device == "cpu" else "nccl"
+        store = torch.distributed.HashStore()  # type: ignore[attr-defined]
+        torch.distributed.init_process_group(backend, store=store, rank=0, world_size=1)
+    return deepspeed

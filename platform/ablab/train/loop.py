@@ -1,0 +1,104 @@
+"""The training loop: steps, curves, checkpoints and resume states, until the last step."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from dataclasses import dataclass
+
+from ablab.errors import RunError
+from ablab.store.context import Progress
+from ablab.train.checkpoint import Checkpoints
+from ablab.train.data import Batches, Blocks
+from ablab.train.engine import Engine, StepReport
+from ablab.train.resume import ResumeStates
+from ablab.train.settings import TrainSettings
+from ablab.train.validation import validation_loss_nats
+
+REPORT_SECONDS = 0.3  # at least this long between two calls of progress
+
+
+@dataclass
+class Trainer:
+    """One training from its newest resume state to its last step."""
+
+    settings: TrainSettings
+    batches: Batches
+    validation: Blocks
+    checkpoints: Checkpoints
+    states: ResumeStates
+    progress: Progress
+
+    def run(self, engine: Engine) -> tuple[list[str], int]:
+        """Train; returns the curves (a JSON line per step) and the step this attempt began from."""
+        steps = self.settings.schedule.steps
+        curves, start = self._resume(engine)
+        reported = 0.0
+        for step in range(start + 1, steps + 1):
+            report = engine.step(self.batches.step(step - 1))
+            self._check(report, step)
+            point = self._point(step, report)
+            if step % self.settings.schedule.checkpoint_every == 0:
+                self._checkpoint(step, engine, point, curves)
+            else:
+                curves.append(_line(point))
+            if time.monotonic() - reported >= REPORT_SECONDS or step == steps:
+                self.progress(step, steps, "step", f"loss {report.loss_nats:.2f}")
+                reported = time.monotonic()
+        return curves, start
+
+    def _resume(self, engine: Engine) -> tuple[list[str], int]:
+        steps = self.settings.schedule.steps
+        state, notes = self.states.newest(self.checkpoints)
+        start = 0 if state is None else state.step
+        for note in notes:
+            self.progress(start, steps, "step", f"{note}; training goes on from step {start}")
+        if state is None:
+            return [], 0
+        engine.load(state.folder)
+        self.checkpoints.prune()
+        return state.curves, state.step
+
+    def _checkpoint(self, step: int, engine: Engine, point: dict[str, float], curves: list[str]) -> None:
+        """Validate and write; the order of the writes makes a kill between any two of them harmless."""
+        loss = self._validate(engine)
+        if not math.isfinite(loss):
+            raise self._diverged(step, f"validation loss is {loss}")
+        point["validation_loss_nats"] = loss
+        curves.append(_line(point))
+        self.checkpoints.write(step, loss, engine)
+        self.states.save(step, engine, curves, self.checkpoints)
+        self.checkpoints.prune()
+
+    def _validate(self, engine: Engine) -> float:
+        blocks = min(len(self.validation), self.settings.schedule.validation_tokens // self.settings.model.context)
+        return validation_loss_nats(engine, self.validation, blocks, self.settings.evaluation_rows)
+
+    def _point(self, step: int, report: StepReport) -> dict[str, float]:
+        return {
+            "step": step,
+            "train_loss_nats": report.loss_nats,
+            "learning_rate": report.learning_rate,
+            "gradient_norm": report.gradient_norm,
+            "tokens": step * self.settings.schedule.tokens_per_step,
+        }
+
+    def _check(self, report: StepReport, step: int) -> None:
+        if not math.isfinite(report.loss_nats):
+            raise self._diverged(step, f"training loss is {report.loss_nats}")
+        if not (report.applied and math.isfinite(report.gradient_norm)):
+            raise self._diverged(step, f"gradient norm is {report.gradient_norm}")
+
+    def _diverged(self, step: int, what: str) -> RunError:
+        good = max(self.checkpoints.index, default=None)
+        last = "there is no good checkpoint" if good is None else f"the last good checkpoint is of step {good}"
+        return RunError(
+            f"training diverged: at step {step} the {what}, which must be finite; {last}",
+            f"lower schedule.learning_rate={self.settings.schedule.learning_rate}, raise schedule.warmup_steps "
+            "or set schedule.clip_norm",
+        )
+
+
+def _line(point: dict[str, float]) -> str:
+    return json.dumps(point, allow_nan=False) + "\n"

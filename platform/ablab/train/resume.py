@@ -1,0 +1,119 @@
+"""Resume states: what a killed training continues from, bit by bit.
+
+`work/resume/step-%08d/` holds DeepSpeed's own files, the curves so far and a marker. DeepSpeed's files are pickles,
+so nothing of a state is loaded before every digest in its marker is verified. A state is written under another
+name and renamed when it is complete; only the newest is kept.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from ablab.spec.canonical import digest
+from ablab.train.checkpoint import Checkpoints, step_name
+from ablab.train.digests import digests
+from ablab.train.engine import Engine
+from ablab.train.settings import TrainSettings
+
+MARKER, CURVES, PARTIAL = "marker.json", "curves.jsonl", "partial"
+
+
+@dataclass(frozen=True)
+class ResumeState:
+    """A verified state."""
+
+    step: int
+    """Optimizer steps that are done."""
+    folder: Path
+    curves: list[str]
+    """One JSON line per step done."""
+    checkpoints: dict[int, dict[str, Any]]
+
+
+def began_with(key: str, settings: TrainSettings) -> dict[str, Any]:
+    """What must be equal for a continued training to give the bytes of an undisturbed one."""
+    versions = {name: version(name) for name in ("torch", "deepspeed", "transformers")}
+    return {"key": key, **settings.numerics(), **versions}
+
+
+class ResumeStates:
+    """The resume states of one stage."""
+
+    def __init__(self, work: Path, conditions: Mapping[str, Any]) -> None:
+        self._folder = work / "resume"
+        self._conditions = dict(conditions)
+
+    def save(self, step: int, engine: Engine, curves: Sequence[str], checkpoints: Checkpoints) -> None:
+        """Make `step` the state to resume from, and remove older ones."""
+        partial = self._folder / PARTIAL
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        engine.save(partial)
+        (partial / CURVES).write_text("".join(curves), encoding="utf-8")
+        body = {
+            "step": step,
+            "began_with": self._conditions,
+            "checkpoints": {str(number): entry for number, entry in checkpoints.index.items()},
+            "files": digests(partial),
+        }
+        marker = {"body": body, "sha256": digest(body)}
+        (partial / MARKER).write_text(json.dumps(marker, indent=1), encoding="utf-8")
+        target = self._folder / step_name(step)
+        shutil.rmtree(target, ignore_errors=True)  # one that was found damaged
+        partial.rename(target)
+        for folder in self._folder.iterdir():
+            if folder != target:
+                shutil.rmtree(folder)
+
+    def newest(self, checkpoints: Checkpoints) -> tuple[ResumeState | None, list[str]]:
+        """The newest state that verifies, with `checkpoints` restored to it, and a note for each that does not."""
+        notes: list[str] = []
+        found = sorted(self._folder.glob("step-*"), reverse=True) if self._folder.is_dir() else []
+        for folder in found:
+            state, fault = self._verify(folder, checkpoints)
+            if state is not None:
+                return state, notes
+            notes.append(f"resume state {folder.name} not used: {fault}")
+        return None, notes
+
+    def _verify(self, folder: Path, checkpoints: Checkpoints) -> tuple[ResumeState | None, str]:
+        body = _read_marker(folder / MARKER)
+        if body is None:
+            return None, f"{MARKER} is missing or damaged"
+        if body["began_with"] != self._conditions:
+            return None, f"it was begun with {_difference(body['began_with'], self._conditions)}"
+        files = digests(folder)
+        files.pop(MARKER)
+        damaged = sorted(name for name in {*files, *body["files"]} if files.get(name) != body["files"].get(name))
+        kept = {int(number): entry for number, entry in body["checkpoints"].items()}
+        damaged = damaged or checkpoints.restore(kept)
+        if damaged:
+            return None, f"damaged or missing: {', '.join(damaged)}"
+        curves = (folder / CURVES).read_text(encoding="utf-8").splitlines(keepends=True)
+        return ResumeState(body["step"], folder, curves, kept), ""
+
+
+def _read_marker(path: Path) -> dict[str, Any] | None:
+    """The body of a marker, or None when it is absent or is not what was written."""
+    try:
+        marker = json.loads(path.read_bytes())
+    except (FileNotFoundError, ValueError):
+        return None
+    if not isinstance(marker, dict) or digest(marker.get("body")) != marker.get("sha256"):
+        return None
+    body: dict[str, Any] = marker["body"]
+    return body
+
+
+def _difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    return ", ".join(
+        f"{name}={before.get(name)!r} (now {now.get(name)!r})"
+        for name in sorted({*before, *now})
+        if before.get(name) != now.get(name)
+    )

@@ -1,0 +1,96 @@
+"""`train`: the stage that makes a model and its checkpoints from token streams."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+from ablab.corpora.streams import open_stream
+from ablab.errors import InputError
+from ablab.models.size import model_size, training_flops
+from ablab.store.context import StageContext
+from ablab.train.checkpoint import Checkpoints
+from ablab.train.data import Batches, BlockOrder, Blocks, PoolName
+from ablab.train.engine import Engine, numerics
+from ablab.train.loop import Trainer
+from ablab.train.resume import ResumeStates, began_with
+from ablab.train.settings import TrainSettings, read_settings
+
+
+def train(ctx: StageContext) -> dict[str, Any]:
+    """Train a Llama on `inputs["tokens"]`, mixed with `inputs["synthetic"]` by `params["share"]`.
+
+    Writes `checkpoints/step-%08d/{config.json,model.safetensors}` (which ones: `train.checkpoint`) and `curves.jsonl`;
+    `result["checkpoints"]` lists the kept ones, the curves hold the validation loss of all. Killed at any moment and
+    started again with the same `work`, it gives the bytes of an undisturbed run. Fills `costs` with `tokens` and
+    `flops` of the whole training, and `tokens_per_second` and `resumed_from_step` of this attempt.
+
+    Raises InputError for parameters or streams that cannot be used, RunError when the loss stops being finite.
+    """
+    settings = read_settings(ctx)
+    pools, validation = _open_streams(ctx, settings)
+    sizes = {name: len(blocks) for name, blocks in pools.items()}
+    order = BlockOrder(settings.seed, sizes.get("real", 0), sizes.get("synthetic", 0), settings.share)
+    checkpoints = Checkpoints(ctx.work, keep_all=settings.share == 0.0, last_step=settings.schedule.steps)
+    trainer = Trainer(
+        settings=settings,
+        batches=Batches(order, pools, settings.blocks_per_step),
+        validation=validation,
+        checkpoints=checkpoints,
+        states=ResumeStates(ctx.work, began_with(ctx.key, settings)),
+        progress=ctx.progress,
+    )
+    with numerics(settings), Engine(settings) as engine:
+        began = time.monotonic()
+        curves, start = trainer.run(engine)
+        _record_costs(ctx, settings, start, time.monotonic() - began)
+    (ctx.out / "curves.jsonl").write_text("".join(curves), encoding="utf-8")
+    checkpoints.publish(ctx.out)
+    return _result(settings, order, checkpoints, curves)
+
+
+def _open_streams(ctx: StageContext, settings: TrainSettings) -> tuple[dict[PoolName, Blocks], Blocks]:
+    """The pools that the share asks for, and the validation stream."""
+    context = settings.model.context
+    pools: dict[PoolName, Blocks] = {}
+    if settings.share < 1.0:
+        pools["real"] = Blocks(open_stream(ctx.inputs["tokens"], "train"), context)
+    if settings.share > 0.0:
+        pools["synthetic"] = Blocks(open_stream(ctx.inputs["synthetic"], "train"), context)
+    validation = Blocks(open_stream(ctx.inputs["tokens"], "validation"), context)
+    faults = [
+        f"the {name} tokens are fewer than a block of model.context={context} + 1; give more text or a shorter context"
+        for name, blocks in (*pools.items(), ("validation", validation))
+        if len(blocks) == 0
+    ]
+    if faults:
+        raise InputError(faults)
+    return pools, validation
+
+
+def _record_costs(ctx: StageContext, settings: TrainSettings, start: int, seconds: float) -> None:
+    schedule = settings.schedule
+    tokens = schedule.steps * schedule.tokens_per_step
+    done = (schedule.steps - start) * schedule.tokens_per_step
+    ctx.costs["tokens"] = float(tokens)
+    ctx.costs["flops"] = training_flops(settings.model, settings.vocab_size, tokens)
+    ctx.costs["resumed_from_step"] = float(start)
+    if done:
+        ctx.costs["tokens_per_second"] = done / seconds
+
+
+def _result(settings: TrainSettings, order: BlockOrder, checkpoints: Checkpoints, curves: list[str]) -> dict[str, Any]:
+    size = model_size(settings.model, settings.vocab_size)
+    blocks = settings.schedule.steps * settings.blocks_per_step
+    synthetic = order.synthetic_before(blocks)
+    return {
+        "parameters": size.total,
+        "non_embedding_parameters": size.non_embedding,
+        "checkpoints": checkpoints.summary(),
+        "final_train_loss_nats": json.loads(curves[-1])["train_loss_nats"],
+        "real_blocks": blocks - synthetic,
+        "synthetic_blocks": synthetic,
+        "real_passes": order.passes("real", blocks - synthetic),
+        "synthetic_passes": order.passes("synthetic", synthetic),
+    }
