@@ -1,0 +1,1 @@
+"""Synthetic text sampled from one or two models: decoder, decoding, draws, shards, text."""

@@ -1,0 +1,85 @@
+"""Finished shards on disk: the unit of resuming. One file each, written under another name and renamed.
+
+A file is the SHA-256 of the rest, then a JSON line (identity and counts), then the words. What does not verify, or
+was decoded under another identity (other numerics), does not count as finished.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+DIGEST_LENGTH = 64
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Consecutive sequences and what was counted while they were sampled."""
+
+    index: int
+    words_SN: npt.NDArray[np.int64]
+    """Sampled ids [sequences, new tokens], `<pad>` behind an early stop."""
+    sampled: int
+    """Words sampled: all of them, without the padding."""
+    head_sizes: int
+    """Sum over the sampled words of the sizes of the plausible heads."""
+    changed: int
+    """Sampled words at whose step the contrast changed the most probable word."""
+    stopped: int
+    """Sequences that sampled `</s>` and stopped there."""
+
+
+@dataclass(frozen=True)
+class ShardFolder:
+    """Shards of one stage under one identity; `dtype` is little-endian and holds every id."""
+
+    folder: Path
+    identity: str
+    dtype: np.dtype[np.unsignedinteger]
+
+    def write(self, shard: Shard) -> None:
+        """Complete or absent, whatever happens meanwhile."""
+        header = {
+            "identity": self.identity,
+            "sequences": len(shard.words_SN),
+            "sampled": shard.sampled,
+            "head_sizes": shard.head_sizes,
+            "changed": shard.changed,
+            "stopped": shard.stopped,
+        }
+        body = json.dumps(header, sort_keys=True).encode() + b"\n" + shard.words_SN.astype(self.dtype).tobytes()
+        path = self._path(shard.index)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_suffix(".part")
+        part.write_bytes(hashlib.sha256(body).hexdigest().encode() + b"\n" + body)
+        part.replace(path)
+
+    def read(self, index: int) -> Shard | None:
+        """The shard if it is there, whole and of this identity; else None."""
+        path = self._path(index)
+        if not path.is_file():
+            return None
+        content = path.read_bytes()
+        stated, body = content[: DIGEST_LENGTH + 1], content[DIGEST_LENGTH + 1 :]
+        if hashlib.sha256(body).hexdigest().encode() + b"\n" != stated:
+            return None
+        line, _, words = body.partition(b"\n")  # trusted from here on: the digest covers it
+        header = json.loads(line)
+        if header.pop("identity") != self.identity:
+            return None
+        sequences = header.pop("sequences")
+        return Shard(
+            index=index, words_SN=np.frombuffer(words, self.dtype).reshape(sequences, -1).astype(np.int64), **header
+        )
+
+    def exists(self, index: int) -> bool:
+        """True when a file is there, finished or not."""
+        return self._path(index).is_file()
+
+    def _path(self, index: int) -> Path:
+        return self.folder / f"{index:08d}.shard"
