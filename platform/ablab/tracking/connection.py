@@ -1,0 +1,192 @@
+"""Reaching MLflow: quietly, safely when two processes create its database at once, and checked before work.
+
+mlflow takes over a second to import and reads its environment while it is imported, so this module imports it inside
+`load_mlflow` alone, after the environment is set. No torch comes with it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import sqlalchemy
+
+from ablab.errors import InputError, RunError
+from ablab.settings import redact
+
+QUIET = {
+    "DO_NOT_TRACK": "true",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+}
+"""Environment of every process that imports mlflow; what the user has set stays."""
+
+CHECK_SECONDS = 5
+SERVERS = ("http", "https", "databricks")
+DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
+
+
+def load_mlflow() -> Any:
+    """The mlflow module, imported quietly: no telemetry, no progress bars, nothing on standard output."""
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+    import mlflow
+
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # its first creation of tables tells every migration
+    return mlflow
+
+
+def scheme(uri: str) -> str:
+    """The kind of a tracking URI without its driver: sqlite, postgresql, http, ..."""
+    return "databricks" if uri == "databricks" else urlsplit(uri).scheme.partition("+")[0]
+
+
+def is_server(uri: str) -> bool:
+    """True when the URI names a tracking server, which keeps artifacts itself; a database does not."""
+    return scheme(uri) in SERVERS
+
+
+def sqlite_path(uri: str) -> Path | None:
+    """The file of an SQLite URI; None for every other kind."""
+    if scheme(uri) != "sqlite":
+        return None
+    database = sqlalchemy.make_url(uri).database
+    return Path(database) if database else None
+
+
+def connect(uri: str) -> Any:
+    """An `MlflowClient` for the URI. Creates an SQLite database (1 to 3 s) or its tables where they are missing."""
+    mlflow = load_mlflow()
+    path = sqlite_path(uri)
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    return mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+
+@contextmanager
+def exclusive(uri: str) -> Iterator[None]:
+    """One process at a time on an SQLite database (`<file>.lock` beside it): two would create its tables twice.
+
+    A server and a shared database arrange this themselves; nothing is locked for them.
+    """
+    path = sqlite_path(uri)
+    if path is None:
+        yield
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path.with_name(path.name + ".lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # released when the file is closed, also by a kill
+        yield
+
+
+@contextmanager
+def failing_as_run_error(uri: str) -> Iterator[None]:
+    """MLflow found unusable during a run is a `RunError`: nothing is lost, since MLflow is only a projection."""
+    mlflow = load_mlflow()
+    try:
+        yield
+    except (mlflow.MlflowException, OSError) as error:
+        raise RunError(
+            f"MLflow at {redact(uri)} failed: {error}",
+            "Results are safe in the store; run `ablab publish` when MLflow works again.",
+        ) from error
+
+
+def created_once(create: Callable[[], Any]) -> Any | None:
+    """What `create` returns, or None when it exists already: made before, or by another process just now."""
+    mlflow = load_mlflow()
+    try:
+        return create()
+    except mlflow.MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+        return None
+
+
+def check(uri: str) -> None:
+    """Raises `InputError` (redacted URI, cause, remedy) when MLflow cannot be used. Takes a few seconds at most."""
+    kind = scheme(uri)
+    if kind not in (*SERVERS, *DATABASES):
+        known = ", ".join(f"{name}://" for name in (*SERVERS[:2], *DATABASES))
+        raise InputError(
+            f"MLFLOW_TRACKING_URI={redact(uri)!r} must be a tracking server or a database ({known}); "
+            "unset it to use the built-in SQLite database"
+        )
+    path = sqlite_path(uri)
+    if kind in SERVERS:
+        cause = _server_fault(uri)
+    elif path is not None:
+        cause = _sqlite_fault(path) or (_database_fault(uri) if path.exists() else None)
+    else:
+        cause = _database_fault(uri)
+    if cause:
+        raise InputError(
+            f"MLFLOW_TRACKING_URI={redact(uri)} cannot be used: {redact_in(cause, uri)}; "
+            "correct it, or unset it to use the built-in SQLite database"
+        )
+
+
+def redact_in(text: str, uri: str) -> str:
+    """`text`, first line, without the password that the URI holds."""
+    password = urlsplit(uri).password
+    line = text.strip().splitlines()[0] if text.strip() else text
+    return (line.replace(password, "***") if password else line).replace(uri, redact(uri))
+
+
+def _sqlite_fault(path: Path) -> str | None:
+    if not path.exists():
+        folder = next(parent for parent in path.absolute().parents if parent.exists())
+        usable = folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)
+        return None if usable else f"the folder {folder} cannot be written"
+    if not os.access(path, os.R_OK | os.W_OK):
+        return "the file cannot be read and written"
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as database:
+            database.execute("PRAGMA schema_version").fetchone()
+    except sqlite3.Error as error:
+        return f"{error} (delete the file: `ablab publish` rebuilds it)"
+    return None
+
+
+def _database_fault(uri: str) -> str | None:
+    timeout = {} if scheme(uri) in ("sqlite", "mssql") else {"connect_timeout": CHECK_SECONDS}
+    try:
+        engine = sqlalchemy.create_engine(uri, connect_args=timeout)
+    except (sqlalchemy.exc.ArgumentError, ImportError) as error:
+        return f"{error}"
+    try:
+        tables = sqlalchemy.inspect(engine).get_table_names()
+    except sqlalchemy.exc.SQLAlchemyError as error:
+        return f"{error}"
+    finally:
+        engine.dispose()
+    if "alembic_version" in tables and "experiments" not in tables:
+        return "the database belongs to another program (both would use the table alembic_version); give MLflow its own"
+    return None
+
+
+def _server_fault(uri: str) -> str | None:
+    mlflow = load_mlflow()
+    limits = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": str(CHECK_SECONDS)}
+    before = {name: os.environ.get(name) for name in limits}
+    os.environ.update(limits)  # mlflow reads them at every request and has no other way to be told
+    try:
+        connect(uri).search_experiments(max_results=1)
+    except mlflow.MlflowException as error:
+        return str(error)
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+    return None

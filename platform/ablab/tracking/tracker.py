@@ -1,0 +1,148 @@
+"""`Tracker`: the one way into MLflow. It holds no truth: everything it writes can be written again from the store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ablab.errors import InputError
+from ablab.settings import Settings, redact
+from ablab.tracking.connection import check, connect, created_once, exclusive, failing_as_run_error, is_server
+from ablab.tracking.executions import NOTE_TAG, StageRun, note, publish_runs
+from ablab.tracking.models import publish_model
+from ablab.tracking.shared_view import VIEW_TAG, view_tag, view_url
+from ablab.tracking.stages import STAGES, find_stage, publish_stage
+from ablab.tracking.views import ExecutionView, ModelView, StageView
+
+KIND = {"mlflow.experimentKind": "custom_model_development"}  # else its page opens on an empty overview
+LATEST_TAG = "ablab.latest"  # of an experiment: start and id of the execution that its description and view show
+
+
+@dataclass(frozen=True)
+class Published:
+    """Where an execution lies in MLflow."""
+
+    experiment_id: str
+    run_id: str
+    stages: dict[str, str]
+    """Run id of every stage that was published with it, by key."""
+
+
+class Tracker:
+    """Publishes to the MLflow at `uri`. Publishing the same again changes nothing.
+
+    Artifacts go to the server, or, when `uri` is a database, to folders under `artifacts` on this machine.
+    Every method but `check` raises `RunError` when MLflow fails.
+    """
+
+    def __init__(self, uri: str, artifacts: Path) -> None:
+        self.uri = uri
+        self.artifacts = artifacts
+        self._client: Any = None
+        self._experiments: dict[str, str] = {}
+
+    @classmethod
+    def of(cls, settings: Settings) -> Tracker:
+        """The tracker that the settings name."""
+        return cls(settings.tracking_uri, settings.artifacts)
+
+    def check(self) -> None:
+        """Raises `InputError` when MLflow cannot be used; to be called before work."""
+        check(self.uri)
+
+    def publish_stage(self, view: StageView) -> str:
+        """The run id of a finished stage in the experiment `ablab/stages`."""
+        with self._using() as client:
+            return publish_stage(client, self._experiment(STAGES), view)
+
+    def publish_model(self, train: StageView, step: int, tokenizer: Path, name: str, alias: str) -> str:
+        """The id of the logged model of a training's checkpoint, registered as `models:/<name>@<alias>`."""
+        with self._using() as client:
+            experiment_id = self._experiment(STAGES)
+            run_id = publish_stage(client, experiment_id, train)
+            return publish_model(
+                client, experiment_id, run_id, train, ModelView(train.key, step, tokenizer, name, alias)
+            )
+
+    def publish_execution(self, view: ExecutionView) -> Published:
+        """An execution with its stages and models. Every arm's `model.train` must be one of `view.stages`."""
+        with self._using() as client:
+            stage_experiment = self._experiment(STAGES)
+            stages = {stage.key: publish_stage(client, stage_experiment, stage) for stage in view.stages}
+            linked = stages | self._known_stages(client, stage_experiment, view, stages)
+            runs = {key: StageRun(stage_experiment, run_id) for key, run_id in linked.items()}
+            models = self._publish_models(client, stage_experiment, view, stages)
+            experiment_id = self._experiment(view.ablation)
+            run_id = publish_runs(client, experiment_id, view, runs, models)
+            self._describe(client, experiment_id, view)
+            return Published(experiment_id, run_id, stages)
+
+    def pages(self, base: str) -> dict[str, str]:
+        """Address of the prepared view of every published ablation on a server at `base`, by experiment name."""
+        with self._using() as client:
+            found = [e for e in client.search_experiments() if VIEW_TAG in e.tags]
+            return {str(e.name): view_url(base, str(e.experiment_id)) for e in found}
+
+    def _known_stages(
+        self, client: Any, experiment_id: str, view: ExecutionView, published: Iterable[str]
+    ) -> dict[str, str]:
+        """Runs of stages that the arms name and that were published before."""
+        named = dict.fromkeys(key for arm in view.arms for key in arm.stages.values())
+        found = {key: find_stage(client, experiment_id, key) for key in named if key not in set(published)}
+        return {key: str(run.info.run_id) for key, run in found.items() if run is not None}
+
+    def _publish_models(
+        self, client: Any, experiment_id: str, view: ExecutionView, runs: dict[str, str]
+    ) -> dict[tuple[str, int], str]:
+        trainings = {stage.key: stage for stage in view.stages}
+        return {
+            (arm.model.train, arm.model.step): publish_model(
+                client, experiment_id, runs[arm.model.train], trainings[arm.model.train], arm.model
+            )
+            for arm in view.arms
+            if arm.model
+        }
+
+    def _describe(self, client: Any, experiment_id: str, view: ExecutionView) -> None:
+        """The experiment's description and prepared view show the execution that began last."""
+        tags = client.get_experiment(experiment_id).tags
+        mark = f"{view.started_ms:015d} {view.id}"
+        if mark < tags.get(LATEST_TAG, ""):
+            return
+        shown = {
+            NOTE_TAG: note(view)[:20_000],
+            VIEW_TAG: view_tag(view, view.finished_ms or view.started_ms),
+            LATEST_TAG: mark,
+        }
+        for name, value in shown.items():
+            if tags.get(name) != value:
+                client.set_experiment_tag(experiment_id, name, value)
+
+    @contextmanager
+    def _using(self) -> Iterator[Any]:
+        """The client, alone on an SQLite database, with failures told as `RunError`."""
+        with failing_as_run_error(self.uri), exclusive(self.uri):
+            if self._client is None:
+                self._client = connect(self.uri)
+            yield self._client
+
+    def _experiment(self, name: str) -> str:
+        """Id of the experiment, made or brought back from the bin if need be."""
+        if name in self._experiments:
+            return self._experiments[name]
+        location = None if is_server(self.uri) else (self.artifacts.absolute() / name.replace("/", "-")).as_uri()
+        created_once(lambda: self._client.create_experiment(name, artifact_location=location, tags=KIND))
+        experiment = self._client.get_experiment_by_name(name)
+        if location and experiment.artifact_location != location:
+            raise InputError(
+                f"the MLflow database {redact(self.uri)} keeps the artifacts of {name} at "
+                f"{experiment.artifact_location}, but they belong at {location} (was the folder moved?); "
+                "delete the database: `ablab publish` rebuilds it"
+            )
+        self._experiments[name] = str(experiment.experiment_id)
+        if experiment.lifecycle_stage == "deleted":
+            self._client.restore_experiment(self._experiments[name])
+        return self._experiments[name]
