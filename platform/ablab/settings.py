@@ -13,6 +13,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,9 +30,11 @@ class Settings:
     tracking_uri: str
     artifacts: Path  # MLflow's artifact root while the embedded database is used
 
-    @property
-    def embedded_tracking(self) -> bool:
-        return "MLFLOW_TRACKING_URI" not in os.environ
+
+def settings_of(values: Mapping[str, str]) -> Settings:
+    """Settings from the text of each field: how they travel to another process."""
+    paths = {"project", "home", "data", "artifacts"}
+    return Settings(**{name: Path(value) if name in paths else value for name, value in values.items()})  # type: ignore[arg-type]
 
 
 def load_settings(project: Path | None = None) -> Settings:

@@ -6,11 +6,13 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from ablab.errors import RunError
-from ablab.registry import Registry
+from ablab.registry.records import StageRecord, StageState
+from ablab.registry.registry import Registry
 from ablab.runner.leases import LeaseKeeper
 from ablab.runner.plan import Plan, PlannedStage
 from ablab.runner.pool import Pool, WorkerProcess
@@ -136,7 +138,7 @@ class Executor:
             return
         planned = self.plan.stages[key]
         if "done" in event:
-            self._record(planned, event)
+            self._record(planned, "complete", event)
             self._complete(planned)
         elif "found" in event:
             self._recompute(event["damaged"])
@@ -153,15 +155,20 @@ class Executor:
             raise RunError(f"a worker process could not start: {how}; see {worker.log}")
         pool.replace(worker)
 
-    def _record(self, planned: PlannedStage, event: Mapping[str, Any]) -> None:
+    def _record(self, planned: PlannedStage, state: StageState, event: Mapping[str, Any]) -> None:
+        costs = event.get("costs", {})
         self.registry.record_stage(
-            key=planned.key,
-            kind=planned.stage.kind,
-            state="complete",
-            seconds=float(event["costs"]["seconds"]),
-            size_bytes=int(event["bytes"]),
-            costs=dict(event["costs"]),
-            computed_by=self.execution,
+            StageRecord(
+                key=planned.key,
+                kind=planned.stage.kind,
+                state=state,
+                seconds=float(costs.get("seconds", 0.0)),
+                bytes=int(event.get("bytes", 0)),
+                costs=costs,
+                computed_by=self.execution,
+                finished_at=datetime.now(UTC),
+                message=event.get("message", ""),
+            )
         )
 
     def _complete(self, planned: PlannedStage) -> None:
@@ -180,13 +187,7 @@ class Executor:
     def _fail(self, planned: PlannedStage, message: str) -> None:
         self._failed[planned.key] = message
         self.view.failed(planned, message)
-        self.registry.record_stage(
-            key=planned.key,
-            kind=planned.stage.kind,
-            state="failed",
-            computed_by=self.execution,
-            message=message,
-        )
+        self._record(planned, "failed", {"message": message})
 
     def _fence(self, pool: Pool, key: str) -> None:
         """Another process took the lease over (this one was suspended, say): stop computing, then follow it."""

@@ -6,7 +6,9 @@ import threading
 from types import TracebackType
 
 from ablab.errors import RunError
-from ablab.registry import Lease, Owner, Registry
+from ablab.registry.process import this_process
+from ablab.registry.records import Lease, Owner
+from ablab.registry.registry import Registry
 
 HEARTBEAT_S = 10.0
 
@@ -16,7 +18,7 @@ class LeaseKeeper:
 
     def __init__(self, registry: Registry, execution: str) -> None:
         self._registry = registry
-        self._owner = Owner.of_this_process(execution)
+        self._owner = Owner(execution, this_process())
         self._held: dict[str, Lease] = {}
         self._lost: set[str] = set()
         self._fault: RunError | None = None
@@ -53,8 +55,8 @@ class LeaseKeeper:
 
     def holder(self, key: str) -> str:
         """Who computes a stage, for people."""
-        owner = self._registry.holder(key)
-        return f"process {owner.pid} on {owner.host}" if owner else "another process"
+        holder = self._registry.holder(key)
+        return f"process {holder.owner.process.pid} on {holder.owner.process.host}" if holder else "another process"
 
     def lost(self) -> set[str]:
         """Keys whose lease another process took since the last call; a lost database is raised here."""

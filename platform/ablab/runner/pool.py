@@ -19,7 +19,14 @@ from ablab.errors import RunError
 class WorkerProcess:
     """One child process. `task` is the key it works on, None while idle."""
 
-    def __init__(self, number: int, threads: int, log: Path, events: Queue[tuple[WorkerProcess, dict[str, Any]]]):
+    def __init__(
+        self,
+        number: int,
+        threads: int,
+        log: Path,
+        events: Queue[tuple[WorkerProcess, dict[str, Any]]],
+        module: str = "ablab.runner.worker",
+    ) -> None:
         self.number, self.log = number, log
         self.task: str | None = None
         self._events = events
@@ -27,7 +34,7 @@ class WorkerProcess:
         event_read, event_write = os.pipe()
         with log.open("ab") as output:
             self._process = subprocess.Popen(
-                [sys.executable, "-c", _BOOT.format(task_read, event_write)],
+                [sys.executable, "-c", _BOOT.format(module, task_read, event_write)],
                 pass_fds=(task_read, event_write),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -135,5 +142,5 @@ def _environment(threads: int) -> dict[str, str]:
     }
 
 
-# The pipes arrive under numbers of their own; the worker is told them.
-_BOOT = "from ablab.runner.worker import main; main({}, {})"
+# The pipes keep their numbers in the child; it is told them.
+_BOOT = "from {} import main; main({}, {})"

@@ -36,6 +36,8 @@ class Prepared:
     plan: Plan
     placement: Placement
     store: Store
+    notes: tuple[str, ...] = ()
+    """What a plan could not know: data that is not there yet. Keys are provisional then."""
 
     @property
     def design_digest(self) -> str:
@@ -44,20 +46,31 @@ class Prepared:
 
 
 def prepare(
-    settings: Settings, name: str, scale: str, edits: Mapping[str, Any], placement: Placement, *, write: bool = True
+    settings: Settings,
+    name: str,
+    scale: str,
+    edits: Mapping[str, Any],
+    placement: Placement,
+    *,
+    plan_only: bool = False,
 ) -> Prepared:
-    """Check everything and plan. Raises one `InputError` with every fault; computes nothing."""
+    """Check everything and plan. Raises one `InputError` with every fault; computes nothing.
+
+    With `plan_only` data that is not there is a note, not a fault: a study can be costed before it is fetched.
+    """
     chosen = resolve_name(settings.project, name)
     design = chosen.ablation.design(scale).edited(edits)
     faults = design_faults(design, f"{chosen.label} at {scale}")
     if faults:
         raise InputError(faults)
-    recipes = resolve_design(design, settings)
+    recipes, missing = resolve_design(design, settings)
+    if missing and not plan_only:
+        raise InputError(missing)
     store = open_store(settings)
-    if write:
+    if not plan_only:
         check_writable(store.root)
     plan = make_plan(design, recipes, store, placement.numerics)
-    return Prepared(chosen.ablation, chosen.label, scale, dict(edits), design, plan, placement, store)
+    return Prepared(chosen.ablation, chosen.label, scale, dict(edits), design, plan, placement, store, tuple(missing))
 
 
 def open_store(settings: Settings) -> Store:
@@ -67,18 +80,16 @@ def open_store(settings: Settings) -> Store:
     return Store(Path(settings.store))
 
 
-def resolve_design(design: Design, settings: Settings) -> dict[str, Recipe]:
-    """Every arm's recipe with content digests in place of paths; all faults of all arms together."""
-    resolved: dict[str, Recipe] = {}
+def resolve_design(design: Design, settings: Settings) -> tuple[dict[str, Recipe], list[str]]:
+    """Every arm's recipe with content digests in place of paths, and the faults of all of them together."""
+    resolved = design.recipes()
     faults: list[str] = []
-    for name, recipe in design.recipes().items():
+    for name, recipe in resolved.items():
         try:
             resolved[name] = resolve_recipe(recipe, settings.data, settings.home / "digests.json")
         except InputError as error:
             faults += [fault for fault in error.faults if fault not in faults]
-    if faults:
-        raise InputError(faults)
-    return resolved
+    return resolved, faults
 
 
 def default_placement(jobs: int | None, numerics: Mapping[str, Any]) -> Placement:

@@ -1,7 +1,6 @@
 """A long-lived worker process: computes stages one after another, so heavy imports are paid once.
 
-Speaks JSON lines over two pipes: tasks in, events out. Whatever libraries print goes to the worker's log.
-When the parent is gone (its end of the pipe closes), the worker ends at once.
+Tasks come in and events go out as JSON lines (`pipes`); whatever libraries print goes to the worker's log.
 """
 
 from __future__ import annotations
@@ -9,18 +8,14 @@ from __future__ import annotations
 import errno
 import functools
 import importlib
-import json
-import os
-import sys
-import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from queue import SimpleQueue
 from typing import Any
 
 from ablab.errors import AblabError, RunError
+from ablab.runner.pipes import Send, sender, tasks
 from ablab.runner.provenance import provenance
 from ablab.spec.canonical import digest
 from ablab.spec.placement import Numerics
@@ -29,13 +24,12 @@ from ablab.store import Progress, StageContext, Store
 from ablab.store.files import read_json
 
 PROGRESS_INTERVAL_S = 0.25
-Send = Callable[[dict[str, Any]], None]
 
 
 def main(task_pipe: int, event_pipe: int) -> None:
     """Read tasks from one file descriptor and write events to the other until the parent closes them."""
-    send = _sender(event_pipe)
-    for task in _tasks(task_pipe):
+    send = sender(event_pipe)
+    for task in tasks(task_pipe):
         if "warm" in task:
             for module in task["warm"]:
                 importlib.import_module(module)
@@ -120,29 +114,3 @@ def _progress(key: str, send: Send) -> Progress:
             send({"progress": key, "done": done, "total": total, "unit": unit, "note": note})
 
     return report
-
-
-def _sender(event_pipe: int) -> Send:
-    pipe = os.fdopen(event_pipe, "w", encoding="utf-8")
-
-    def send(event: dict[str, Any]) -> None:
-        pipe.write(json.dumps(event) + "\n")
-        pipe.flush()
-
-    return send
-
-
-def _tasks(task_pipe: int) -> Iterator[dict[str, Any]]:
-    """Tasks from the pipe. A thread reads it, so that the end of the parent ends a computation as well."""
-    queue: SimpleQueue[dict[str, Any]] = SimpleQueue()
-
-    def read() -> None:
-        with os.fdopen(task_pipe, encoding="utf-8") as pipe:
-            for line in pipe:
-                queue.put(json.loads(line))
-        sys.stderr.flush()
-        os._exit(0)
-
-    threading.Thread(target=read, daemon=True).start()
-    while True:
-        yield queue.get()

@@ -1,0 +1,119 @@
+"""What every command shares: one error boundary, help with examples, JSON or tables."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from types import FrameType
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from ablab.errors import AblabError, InputError, RunError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+EXIT_INTERRUPTED = 130
+
+
+class Parser(argparse.ArgumentParser):
+    """Help keeps the examples as they are written; usage errors exit 2 like every other bad input."""
+
+    def __init__(self, prog: str | None = None, *, description: str, examples: str, **options: Any) -> None:
+        super().__init__(
+            prog=prog,
+            description=description,
+            epilog=f"examples:\n{examples}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+            **options,
+        )
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(InputError.exit_code, f"error: {message}\n{self.format_usage()}")
+
+
+def guarded(command: Callable[[], int | None]) -> int:
+    """Run a command. InputError exits 2 with every fault, RunError 1 with how to resume, an interrupt 130."""
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        return command() or 0
+    except InputError as error:
+        for fault in error.faults:
+            print(f"error: {fault}", file=sys.stderr)
+        return error.exit_code
+    except RunError as error:
+        print(f"failed: {error}", file=sys.stderr)
+        return error.exit_code
+    except AblabError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("interrupted; what is finished is kept, and the same command goes on from here", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader of a pipe has gone (`ablab list | head`): nothing is wrong
+        return 0
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+
+
+def add_selection(parser: argparse.ArgumentParser) -> None:
+    """The arguments that name a design."""
+    parser.add_argument("name", metavar="NAME[@VERSION|@dev]", help="an ablation (see `ablab list`)")
+    parser.add_argument("--scale", default="smoke", help="which of its designs: smoke (default), small, paper, ...")
+    parser.add_argument(
+        "--set",
+        dest="edits",
+        metavar="PATH=VALUE",
+        action="append",
+        default=[],
+        help="edit the control recipe, for example --set schedule.steps=200; may be repeated",
+    )
+
+
+def edits_of(assignments: Sequence[str]) -> dict[str, Any]:
+    """The edits of repeated `--set` arguments."""
+    from ablab.spec.edit import parse_set
+
+    faults: list[str] = []
+    edits: dict[str, Any] = {}
+    for assignment in assignments:
+        try:
+            path, value = parse_set(assignment)
+        except InputError as error:
+            faults += error.faults
+            continue
+        if path in edits:
+            faults.append(f"{path} is set twice; keep one of the two")
+        edits[path] = value
+    if faults:
+        raise InputError(faults)
+    return edits
+
+
+def print_json(value: Any) -> None:
+    print(json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False))
+
+
+def console() -> Console:
+    """Standard output; at least 100 columns where it is no terminal."""
+    from rich.console import Console
+
+    return Console() if sys.stdout.isatty() else Console(width=120, soft_wrap=False)
+
+
+def quantity(value: float, unit: str = "") -> str:
+    """1.2k, 3.4M, 5.6G, ... of a unit."""
+    for limit, letter in ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= limit:
+            return f"{value / limit:.1f}{letter}{unit}"
+    return f"{value:.0f}{unit}"
+
+
+def _terminate(_number: int, _frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt

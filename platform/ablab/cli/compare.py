@@ -1,0 +1,27 @@
+"""`ablab compare`: the comparison of whatever is finished, computed again from stored results."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from ablab.analysis import render, write_files
+from ablab.cli.common import console, edits_of, print_json
+from ablab.runner.prepare import default_placement, prepare
+from ablab.runner.results import compare_roles, results_folder, roles_of
+from ablab.settings import load_settings
+
+
+def compare(arguments: argparse.Namespace) -> None:
+    """Print the comparison and write its files again."""
+    settings = load_settings()
+    placement = default_placement(None, {})
+    prepared = prepare(settings, arguments.name, arguments.scale, edits_of(arguments.edits), placement)
+    comparison = compare_roles(prepared.design, roles_of(prepared.plan), prepared.store)
+    folder = results_folder(settings.home, prepared.label, prepared.scale, prepared.design_digest)
+    write_files(comparison, folder)
+    if arguments.json:
+        print_json(json.loads(comparison.to_json()))
+        return
+    render(comparison, console())
+    print(f"\nTables: {folder}")

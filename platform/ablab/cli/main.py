@@ -1,0 +1,132 @@
+"""`ablab`: look at ablations and results, pin versions, rebuild what can be rebuilt."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from importlib import import_module
+
+from ablab.cli.common import Parser, add_json, add_selection, guarded
+
+EXAMPLES = """\
+  ablab list                                        every ablation with its question and versions
+  ablab show contrastive-vs-masked --scale smoke    arms, edits, claims
+  ablab compare contrastive-vs-masked               scores, differences, verdicts of what is finished
+  ablab ui                                          MLflow with everything that was published
+
+`run-ablation NAME` runs one; `ablab COMMAND --help` has examples for each command."""
+
+
+def main() -> None:
+    sys.exit(guarded(_main))
+
+
+def _main() -> int | None:
+    arguments = parser().parse_args()
+    module, _, function = arguments.handler.partition(":")
+    result: int | None = getattr(import_module(module), function)(arguments)
+    return result
+
+
+def parser() -> Parser:
+    """All commands. Their code is imported when one is run."""
+    made = Parser(prog="ablab", description=__doc__, examples=EXAMPLES)
+    commands = made.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _reading(commands)
+    _upkeep(commands)
+    return made
+
+
+def _reading(commands: argparse._SubParsersAction[Parser]) -> None:
+    one = _command(commands, "list", "every ablation", "show:list_ablations", "  ablab list\n  ablab list --json")
+    add_json(one)
+
+    one = _command(
+        commands,
+        "show",
+        "arms, edits, replicates and claims of an ablation",
+        "show:show",
+        "  ablab show contrastive-vs-masked\n  ablab show contrastive-vs-masked@1 --scale paper --json",
+    )
+    add_selection(one)
+    add_json(one)
+
+    one = _command(
+        commands,
+        "diff",
+        "what differs between two versions, arms, executions or stages: identity and numerics",
+        "diff:diff",
+        "  ablab diff contrastive-vs-masked@1 contrastive-vs-masked@dev\n"
+        "  ablab diff contrastive-vs-masked:masked-only contrastive-vs-masked:contrastive --scale smoke\n"
+        "  ablab diff 3f2a91c0 88d1e77b          (two execution ids or stage keys, the first digits)",
+    )
+    one.add_argument("left", metavar="LEFT", help="NAME[@VERSION][:ARM], an execution id or a stage key")
+    one.add_argument("right", metavar="RIGHT", help="the same")
+    one.add_argument("--scale", default="smoke", help="of names (default smoke)")
+    add_json(one)
+
+    one = _command(
+        commands,
+        "status",
+        "runs, and the stages of one run",
+        "status:status",
+        "  ablab status\n  ablab status 3f2a91c0",
+    )
+    one.add_argument("execution", nargs="?", metavar="EXECUTION", help="id, or its first digits; default: all runs")
+    add_json(one)
+
+    one = _command(
+        commands,
+        "compare",
+        "scores, differences and verdicts of what is finished",
+        "compare:compare",
+        "  ablab compare contrastive-vs-masked --scale smoke\n  ablab compare contrastive-vs-masked@1 --json",
+    )
+    add_selection(one)
+    add_json(one)
+
+
+def _upkeep(commands: argparse._SubParsersAction[Parser]) -> None:
+    one = _command(
+        commands,
+        "lock",
+        "pin the declaration of an ablation under its version number",
+        "upkeep:lock",
+        "  ablab lock contrastive-vs-masked",
+    )
+    one.add_argument("name", metavar="NAME")
+
+    _command(
+        commands,
+        "reindex",
+        "rebuild the registry database from pinned versions and the store",
+        "upkeep:reindex",
+        "  ablab reindex",
+    )
+
+    one = _command(
+        commands,
+        "publish",
+        "rebuild MLflow from the store (what is there already is left alone)",
+        "upkeep:publish",
+        "  ablab publish\n  ablab publish contrastive-vs-masked",
+    )
+    one.add_argument("name", nargs="?", metavar="NAME", help="only this ablation")
+
+    one = _command(
+        commands,
+        "ui",
+        "start MLflow on the embedded database and say what to open",
+        "ui:ui",
+        "  ablab ui\n  ablab ui --port 5001",
+    )
+    one.add_argument("--port", type=int, default=5000)
+    one.add_argument("--host", default="127.0.0.1")
+
+
+def _command(
+    commands: argparse._SubParsersAction[Parser], name: str, summary: str, handler: str, examples: str
+) -> Parser:
+    made = commands.add_parser(name, help=summary, description=summary, examples=examples)
+    made.set_defaults(handler=f"ablab.cli.{handler}")
+    return made

@@ -1,0 +1,144 @@
+"""`run-ablation NAME`: run one ablation, compare its arms, publish to MLflow."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ablab.cli.common import Parser, add_json, add_selection, console, edits_of, guarded, print_json, quantity
+
+if TYPE_CHECKING:
+    from ablab.runner.plan import Plan
+    from ablab.runner.prepare import Prepared
+    from ablab.runner.run import RunResult
+
+EXAMPLES = """\
+  run-ablation contrastive-vs-masked                          the demonstration: scale smoke, a few minutes
+  run-ablation contrastive-vs-masked --scale paper --plan     what the study would cost; computes nothing
+  run-ablation contrastive-vs-masked --set schedule.steps=200 another length of training for every arm
+  run-ablation contrastive-vs-masked@1 --jobs 1               a pinned version, one stage at a time
+
+Interrupt it at any moment: the same command goes on. What is in the store is never computed again."""
+
+
+def main() -> None:
+    sys.exit(guarded(_main))
+
+
+def _main() -> int:
+    from ablab.settings import load_settings
+
+    arguments = parser().parse_args()
+    from ablab.runner.prepare import default_placement, prepare
+
+    settings = load_settings()
+    numerics = edits_of(arguments.numerics)
+    placement = default_placement(arguments.jobs, numerics)
+    edits = edits_of(arguments.edits)
+    prepared = prepare(settings, arguments.name, arguments.scale, edits, placement, plan_only=arguments.plan)
+    if arguments.plan:
+        print_json(prepared.plan.to_json() | {"notes": prepared.notes}) if arguments.json else print_plan(prepared)
+        return 0
+    return _run(arguments, prepared)
+
+
+def _run(arguments: argparse.Namespace, prepared: Prepared) -> int:
+    from rich.console import Console
+
+    from ablab.runner.progress import make_view
+    from ablab.runner.run import run_prepared
+    from ablab.settings import load_settings
+
+    settings = load_settings()
+    # with --json, standard output carries the result alone
+    screen = Console(stderr=True) if arguments.json else console()
+    screen.print(
+        f"{prepared.label} at {prepared.scale}: {sum(1 for _ in prepared.plan.todo())} of "
+        f"{len(prepared.plan.stages)} stages to compute, {prepared.placement.jobs} at once",
+        highlight=False,
+    )
+    result = run_prepared(prepared, settings, make_view(screen))
+    if arguments.json:
+        print_json({"execution": result.execution, "folder": str(result.folder), **_comparison(result)})
+    else:
+        print_result(result, prepared, settings.home)
+    return 0
+
+
+def _comparison(result: RunResult) -> dict[str, object]:
+    import json
+
+    return {"comparison": json.loads(result.comparison.to_json())}
+
+
+def parser() -> Parser:
+    """The command's arguments."""
+    made = Parser(
+        prog="run-ablation",
+        description="Run one ablation: train, generate, evaluate, compare. Shared stages are computed once.",
+        examples=EXAMPLES,
+    )
+    add_selection(made)
+    made.add_argument("--plan", action="store_true", help="show stages, keys and costs; compute nothing")
+    made.add_argument("--jobs", type=int, default=None, help="stages at once (default: one per core, or one per GPU)")
+    made.add_argument(
+        "--numerics",
+        metavar="FIELD=VALUE",
+        action="append",
+        default=[],
+        help="threads, micro_batch, decoder_rows, evaluation_rows, zero_stage, device: never part of a key",
+    )
+    add_json(made)
+    return made
+
+
+def print_plan(prepared: Prepared) -> None:
+    """The plan as a table, and what it costs in all."""
+    from rich.table import Table
+
+    plan = prepared.plan
+    table = Table(title=f"{prepared.label} at {prepared.scale}", title_justify="left", pad_edge=False, box=None)
+    for name in ("stage", "key", "state", "why"):
+        table.add_column(name, no_wrap=name != "why")
+    for name in ("tokens", "FLOPs", "bytes", "hours"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for planned in plan.stages.values():
+        cost = planned.estimate
+        key = planned.key[:12] if not prepared.notes else "?"
+        numbers = [quantity(cost.tokens), quantity(cost.flops), quantity(cost.bytes), f"{cost.seconds / 3600:.3f}"]
+        table.add_row(planned.title, key, planned.state, planned.why, *numbers)
+    console().print(table)
+    _print_totals(plan, prepared)
+
+
+def _print_totals(plan: Plan, prepared: Prepared) -> None:
+    totals = plan.totals()
+    numerics = prepared.placement.numerics
+    print(
+        f"\nTo compute: {totals['stages']:.0f} of {len(plan.stages)} stages "
+        f"({plan.stages_apart()} if arms and replicates shared nothing), {quantity(totals['tokens'])} tokens, "
+        f"{quantity(totals['flops'])} FLOPs, {quantity(totals['bytes'], 'B')} of storage,\n"
+        f"about {totals['hours']:.2f} hours of one {numerics.device} device with {numerics.threads} thread(s), "
+        f"at rates that are assumptions (ablab.runner.estimate)."
+    )
+    for note in prepared.notes:
+        print(f"note: {note}")
+
+
+def print_result(result: RunResult, prepared: Prepared, home: Path) -> None:
+    """The comparison, where everything lies, and how to open it."""
+    from ablab.analysis import render
+
+    screen = console()
+    screen.print()
+    render(result.comparison, screen)
+    print(
+        f"\nStages: {result.computed} computed, {result.needed - result.computed} taken from the store; "
+        f"{result.needed} different ones instead of {result.stages_apart} unshared."
+    )
+    print(f"Tables:  {result.folder}")
+    print(f"Store:   {prepared.store.root}")
+    print(f"Logs:    {home / 'logs' / result.execution}")
+    print("MLflow:  ablab ui        Again: ablab compare " + f"{prepared.label} --scale {prepared.scale}")

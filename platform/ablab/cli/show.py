@@ -1,0 +1,116 @@
+"""`ablab list` and `ablab show`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Any
+
+from ablab.cli.common import console, edits_of, print_json
+from ablab.errors import InputError
+from ablab.registry.declarations import load_declarations
+from ablab.registry.versions import load_pinned, pinned_names, pinned_numbers, resolve_name
+from ablab.settings import load_settings
+from ablab.spec.ablation import Design, design_faults
+from ablab.spec.canonical import canonical_json
+from ablab.spec.edit import dump
+
+
+def list_ablations(arguments: argparse.Namespace) -> int:
+    """Every ablation; broken declarations are named, and make the exit code 2."""
+    project = load_settings().project
+    declarations = load_declarations(project)
+    rows = []
+    for name in sorted({*declarations.ablations, *pinned_names(project)}):
+        numbers = pinned_numbers(project, name)
+        loaded = declarations.ablations.get(name)
+        ablation = loaded.ablation if loaded else load_pinned(project, name, numbers[-1]).ablation
+        rows.append(
+            {
+                "name": name,
+                "version": ablation.version,
+                "pinned": numbers,
+                "scales": list(ablation.designs),
+                "question": ablation.question,
+            }
+        )
+    if arguments.json:
+        print_json({"ablations": rows, "faults": list(declarations.faults)})
+    else:
+        _print_list(rows)
+    for fault in declarations.faults:
+        print(f"error: {fault}", file=sys.stderr)
+    return InputError.exit_code if declarations.faults else 0
+
+
+def _print_list(rows: list[dict[str, Any]]) -> None:
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for column in ("name", "version", "pinned", "scales", "question"):
+        table.add_column(column, no_wrap=column in ("name", "version"))
+    for row in rows:
+        pinned = ", ".join(f"@{number}" for number in row["pinned"]) or "-"
+        table.add_row(row["name"], str(row["version"]), pinned, ", ".join(row["scales"]), row["question"])
+    console().print(table)
+
+
+def show(arguments: argparse.Namespace) -> None:
+    """One design: its control recipe, what each arm edits, replicates, claims."""
+    chosen = resolve_name(load_settings().project, arguments.name)
+    design = chosen.ablation.design(arguments.scale).edited(edits_of(arguments.edits))
+    faults = design_faults(design, f"{chosen.label} at {arguments.scale}")
+    if arguments.json:
+        print_json(
+            {
+                "label": chosen.label,
+                "scale": arguments.scale,
+                "question": chosen.ablation.question,
+                "design": dump(design),
+                "arms": {name: dump(recipe) for name, recipe in design.recipes().items()},
+                "drift": chosen.drift,
+            }
+        )
+    else:
+        _print_design(chosen.label, chosen.ablation.question, arguments.scale, design)
+    if faults:
+        raise InputError(faults)
+
+
+def _print_design(label: str, question: str, scale: str, design: Design) -> None:
+    from rich.text import Text
+
+    screen = console()
+    screen.print(Text(f"{label} at {scale}", "bold"))
+    screen.print(Text(question))
+    screen.print(Text(f"\ncontrol {design.control}", "bold"))
+    for path, value in _leaves(dump(design.recipe)):
+        screen.print(Text(f"  {path} = {canonical_json(value)}"), soft_wrap=True)
+    for arm in design.arms:
+        offset = f" (seeds + {arm.seed_offset})" if arm.seed_offset else ""
+        screen.print(Text(f"\narm {arm.name}, edits of {arm.of or design.control}{offset}", "bold"))
+        for path, value in arm.edits.items():
+            for leaf, inner in _leaves({path: value}):
+                screen.print(Text(f"  {leaf} = {canonical_json(inner)}"), soft_wrap=True)
+    screen.print(Text("\nreplicates (train seed, generation seed)", "bold"))
+    screen.print(Text("  " + ", ".join(f"({r.train_seed}, {r.generation_seed})" for r in design.replicates)))
+    screen.print(Text("\nclaims", "bold"))
+    for claim in design.claims:
+        screen.print(Text(f"  {claim.id}: {claim.statement}"))
+        screen.print(
+            Text(
+                f"    {claim.metric} of {claim.arm} {claim.direction} than {claim.against} by more than "
+                f"{claim.margin:g}; they differ in {claim.factor} alone",
+                "dim",
+            )
+        )
+
+
+def _leaves(tree: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    found: list[tuple[str, Any]] = []
+    for key, value in tree.items():
+        if isinstance(value, dict) and value:
+            found += _leaves(value, f"{prefix}{key}.")
+        else:
+            found.append((prefix + key, value))
+    return found

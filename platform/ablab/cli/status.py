@@ -1,0 +1,99 @@
+"""`ablab status`: runs, and the stages of one run."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from ablab.cli.common import console, print_json, quantity
+from ablab.errors import InputError
+from ablab.registry.registry import Registry, open_registry
+from ablab.runner.prepare import open_store
+from ablab.settings import load_settings
+from ablab.store import Store
+from ablab.store.executions import Execution, read_executions
+
+
+def status(arguments: argparse.Namespace) -> None:
+    """Every run with its progress, or every stage of one."""
+    settings = load_settings()
+    store = open_store(settings)
+    records = list(read_executions(store.root))
+    with open_registry(settings.registry_url) as registry:
+        dead = set(registry.interrupt_dead())
+        if arguments.execution is None:
+            rows = [_run_row(record, store, registry, dead) for record in records]
+            _print(rows, arguments.json, "no run yet; try: run-ablation contrastive-vs-masked")
+            return
+        found = [record for record in records if record.id.startswith(arguments.execution)]
+        if len(found) != 1:
+            raise InputError(
+                f"{len(found)} runs have an id that begins with {arguments.execution!r}; `ablab status` lists them"
+            )
+        _print(_stage_rows(found[0], store, registry), arguments.json, "the run has no stages")
+
+
+def _run_row(record: Execution, store: Store, registry: Registry, dead: set[str]) -> dict[str, Any]:
+    stages = _stages(record)
+    known = next((e for e in registry.executions() if e.id == record.id), None)
+    state = known.status if known is not None and record.status == "running" else record.status
+    return {
+        "execution": record.id[:12],
+        "ablation": record.label,
+        "scale": record.scale,
+        "status": "interrupted" if record.id in dead else state,
+        "stages": f"{sum(store.has(kind, key) for kind, key in stages)}/{len(stages)}",
+        "started": record.started_at,
+        "finished": record.finished_at or "",
+        "edits": record.edits or "",
+        "message": record.message.splitlines()[0] if record.message else "",
+    }
+
+
+def _stage_rows(record: Execution, store: Store, registry: Registry) -> list[dict[str, Any]]:
+    known = registry.stage_records(key for _, key in _stages(record))
+    rows = []
+    for (kind, key), uses in _stages(record).items():
+        entry = known.get(key)
+        holder = registry.holder(key)
+        state = "complete" if store.has(kind, key) else "running" if holder else "failed" if entry else "waiting"
+        rows.append(
+            {
+                "stage": kind,
+                "key": key[:12],
+                "state": state,
+                "used by": uses,
+                "seconds": f"{entry.seconds:.1f}" if entry else "",
+                "bytes": quantity(entry.bytes, "B") if entry else "",
+                "message": entry.message.splitlines()[0] if entry and entry.message else "",
+            }
+        )
+    return rows
+
+
+def _stages(record: Execution) -> dict[tuple[str, str], str]:
+    """Every stage of a run and the first arm that uses it."""
+    found: dict[tuple[str, str], str] = {}
+    for arm, replicates in record.roles.items():
+        for position, roles in enumerate(replicates):
+            for stage in roles.values():
+                found.setdefault(stage, f"{arm} r{position + 1}")
+    return found
+
+
+def _print(rows: list[dict[str, Any]], as_json: bool, empty: str) -> None:
+    if as_json:
+        print_json(rows)
+        return
+    if not rows:
+        print(empty)
+        return
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    columns = [name for name in rows[0] if any(row[name] for row in rows)]
+    for name in columns:
+        table.add_column(name, no_wrap=name != "message")
+    for row in rows:
+        table.add_row(*(str(row[name]) for name in columns))
+    console().print(table)

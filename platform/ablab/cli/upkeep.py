@@ -1,0 +1,87 @@
+"""`ablab lock`, `ablab reindex`, `ablab publish`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+from ablab.errors import InputError, did_you_mean
+from ablab.registry import versions
+from ablab.registry.records import VersionRecord
+from ablab.registry.registry import open_registry
+from ablab.registry.reindex import reindex as rebuild
+from ablab.runner.prepare import open_store
+from ablab.settings import load_settings, redact
+from ablab.spec.edit import dump
+from ablab.store import Store
+from ablab.store.executions import read_executions
+
+
+def lock(arguments: argparse.Namespace) -> None:
+    """Pin a declaration; the registry learns of it."""
+    settings = load_settings()
+    path = versions.lock(settings.project, arguments.name)
+    number = int(path.stem.rpartition("@")[2])
+    pinned = versions.load_pinned(settings.project, arguments.name, number)
+    with open_registry(settings.registry_url) as registry:
+        registry.record_version(_record(pinned))
+    print(f"pinned {arguments.name}@{number} in {os.path.relpath(path)}; commit it with the declaration")
+
+
+def reindex(arguments: argparse.Namespace) -> None:  # noqa: ARG001 (every command is given its arguments)
+    """Make the registry say what the files say."""
+    settings = load_settings()
+    store = open_store(settings)
+    with open_registry(settings.registry_url) as registry:
+        done = rebuild(registry, map(_record, versions.all_pinned(settings.project)), _manifests(store))
+    print(
+        f"{redact(settings.registry_url)}: {done.versions} versions, {done.stages} stages indexed; "
+        f"{done.forgotten} forgotten that the store no longer holds"
+    )
+
+
+def publish(arguments: argparse.Namespace) -> None:
+    """Publish every recorded execution, oldest first."""
+    from ablab.runner.publisher import publish_execution
+    from ablab.tracking import Tracker
+
+    settings = load_settings()
+    store = open_store(settings)
+    records = list(read_executions(store.root))
+    names = sorted({record.ablation for record in records})
+    if arguments.name is not None and arguments.name not in names:
+        raise InputError(f"no run of {arguments.name!r} is in the store; {did_you_mean(arguments.name, names)}")
+    tracker = Tracker.of(settings)
+    tracker.check()
+    chosen = [r for r in records if arguments.name in (None, r.ablation)]
+    for number, record in enumerate(chosen, start=1):
+        published = publish_execution(tracker, store, record, settings)
+        print(
+            f"{number}/{len(chosen)} {record.label} {record.scale} {record.id[:12]}: "
+            f"experiment {published.experiment_id}, run {published.run_id}"
+        )
+    if not chosen:
+        print("nothing to publish: no run is in the store")
+
+
+def _record(pinned: versions.Pinned) -> VersionRecord:
+    one = pinned.ablation
+    return VersionRecord(name=one.name, version=one.version, digest=pinned.digest, spec=dump(one))
+
+
+def _manifests(store: Store) -> Iterator[dict[str, Any]]:
+    for kind, key in store.finished():
+        manifest = store.manifest(kind, key)
+        costs = manifest["costs"]
+        finished = datetime.fromtimestamp(manifest["started"] + costs["seconds"], UTC)
+        yield {
+            "key": key,
+            "kind": kind,
+            "seconds": costs["seconds"],
+            "bytes": sum(entry["bytes"] for entry in manifest["files"].values()),
+            "costs": costs,
+            "finished_at": finished.isoformat(),
+        }

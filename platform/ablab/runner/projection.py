@@ -1,0 +1,171 @@
+"""From what the store holds to what MLflow shows. Used while a run goes on and by `ablab publish` alike."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from pathlib import Path
+
+from ablab.analysis import Comparison, plot_effects, write_files
+from ablab.errors import InputError
+from ablab.runner.results import compare_roles, factors, results_folder
+from ablab.spec.ablation import Design
+from ablab.spec.base import build
+from ablab.spec.canonical import canonical_json
+from ablab.store import Store
+from ablab.store.executions import Execution
+from ablab.store.files import read_json
+from ablab.tracking.views import ArmView, DatasetView, ExecutionView, ModelView, StageView, model_name
+
+CONTEXTS = {"corpus": "train", "generate": "synthetic", "suite": "test"}
+
+
+def stage_view(store: Store, kind: str, key: str, label: str) -> StageView:
+    """One finished stage."""
+    directory = store.directory(kind, key)
+    return StageView(
+        key=key,
+        kind=kind,
+        directory=directory,
+        identity=read_json(directory / "stage.json"),
+        result=store.result(kind, key),
+        manifest=store.manifest(kind, key),
+        label=label,
+    )
+
+
+def execution_view(store: Store, record: Execution, home: Path) -> ExecutionView:
+    """One recorded execution with its comparison, arms and stages; writes the comparison's files on the way."""
+    design = build(Design, record.design, record.label)
+    comparison, artifacts = _comparison(store, record, design, home)
+    arms = tuple(_arms(store, record, design, comparison))
+    outcome = outcome_line(comparison) if comparison else f"{record.status}: no arm is finished"
+    return ExecutionView(
+        id=record.id,
+        label=f"{record.label} {record.scale}",
+        ablation=record.ablation,
+        scale=record.scale,
+        question=record.question,
+        status=record.status,
+        outcome_line=outcome,
+        description_md=_description(record, comparison),
+        design_digest=record.design_digest,
+        started_ms=_ms(record.started_at),
+        finished_ms=_ms(record.finished_at) if record.finished_at else None,
+        arms=arms,
+        stages=tuple(_stages(store, record)),
+        edits={path: canonical_json(value) for path, value in record.edits.items()},
+        parent_metrics=_claim_metrics(comparison) if comparison else {},
+        artifacts=artifacts,
+        headline=tuple(metric.name for metric in comparison.metrics) if comparison else (),
+        tags={"ablab.version": record.label, "ablab.code": record.code},
+    )
+
+
+def outcome_line(comparison: Comparison) -> str:
+    """The verdicts in one line."""
+    counts: dict[str, int] = {}
+    for claim in comparison.claims:
+        counts[claim.verdict] = counts.get(claim.verdict, 0) + 1
+    words = ", ".join(f"{number} {verdict}" for verdict, number in sorted(counts.items()))
+    return f"{len(comparison.claims)} claims: {words}" if comparison.claims else "no claims declared"
+
+
+def _comparison(
+    store: Store, record: Execution, design: Design, home: Path
+) -> tuple[Comparison | None, Mapping[str, Path]]:
+    try:
+        comparison = compare_roles(design, record.roles, store)
+    except InputError:
+        if record.status == "finished":
+            raise
+        return None, {}  # an execution that ended before its first arm was evaluated
+    folder = results_folder(home, record.label, record.scale, record.design_digest)
+    files = write_files(comparison, folder)
+    plot = folder / "effects.png"
+    plot_effects(comparison, plot)
+    return comparison, {path.name: path for path in (*files, plot)}
+
+
+def _arms(store: Store, record: Execution, design: Design, comparison: Comparison | None) -> Iterator[ArmView]:
+    for arm, replicates in record.roles.items():
+        names = design.replicates_of(arm)
+        for position, roles in enumerate(replicates):
+            done = {role: stage for role, stage in roles.items() if store.has(*stage)}
+            yield ArmView(
+                arm=arm,
+                replicate=names[position].name,
+                factors=factors(design, arm),
+                metrics=_metrics(comparison, arm, position) if comparison else {},
+                stages={role: key for role, (_, key) in roles.items()},
+                datasets=tuple(_datasets(store, done)),
+                model=_model(store, record, arm, names[position].name, done),
+                status="finished" if "evaluate" in done else record.status,
+            )
+
+
+def _metrics(comparison: Comparison, arm: str, position: int) -> dict[str, float]:
+    values = {m.name: comparison.score(arm, m.name).values[position] for m in comparison.metrics}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _datasets(store: Store, roles: Mapping[str, tuple[str, str]]) -> Iterator[DatasetView]:
+    for role, context in CONTEXTS.items():
+        if role in roles:
+            kind, key = roles[role]
+            result = store.result(kind, key)
+            counts = result.get("splits", {}).get("train", result)
+            profile = {name: counts[name] for name in ("documents", "words", "tokens") if name in counts}
+            yield DatasetView(name=f"{role}-{key[:8]}", key=key, context=context, profile=profile)
+
+
+def _model(
+    store: Store, record: Execution, arm: str, replicate: str, roles: Mapping[str, tuple[str, str]]
+) -> ModelView | None:
+    if not {"train", "select", "tokenizer"} <= set(roles):
+        return None
+    return ModelView(
+        train=roles["train"][1],
+        step=store.result(*roles["select"])["step"],
+        tokenizer=store.directory(*roles["tokenizer"]),
+        name=model_name(record.ablation, record.scale, arm),
+        alias=replicate,
+    )
+
+
+def _stages(store: Store, record: Execution) -> Iterator[StageView]:
+    seen: set[str] = set()
+    for arm, replicates in record.roles.items():
+        for position, roles in enumerate(replicates):
+            for role, (kind, key) in roles.items():
+                if key not in seen and store.has(kind, key):
+                    seen.add(key)
+                    yield stage_view(store, kind, key, f"{role} · {arm} r{position + 1}")
+
+
+def _claim_metrics(comparison: Comparison) -> dict[str, float]:
+    values: dict[str, float] = {}
+    for claim in comparison.claims:
+        if claim.effect is not None:
+            values[f"claim/{claim.id}/estimate"] = claim.effect.estimate
+            if claim.effect.interval is not None:
+                values[f"claim/{claim.id}/low"] = claim.effect.interval.low
+                values[f"claim/{claim.id}/high"] = claim.effect.interval.high
+    return values
+
+
+def _description(record: Execution, comparison: Comparison | None) -> str:
+    lines = [f"**{record.question}**", ""]
+    if comparison is not None:
+        lines += ["| claim | verdict | |", "|---|---|---|"]
+        lines += [f"| {c.statement} | **{c.verdict}** | {c.words} |" for c in comparison.claims]
+    lines += ["", f"`run-ablation {record.label} --scale {record.scale}`"]
+    if record.edits:
+        lines += ["", f"Edited: `{canonical_json(record.edits)}`"]
+    if record.message:
+        lines += ["", record.message]
+    return "\n".join(lines)
+
+
+def _ms(moment: str) -> int:
+    return int(datetime.fromisoformat(moment).timestamp() * 1000)

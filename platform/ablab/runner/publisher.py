@@ -1,0 +1,97 @@
+"""Publishing beside the computation: a process of its own, so that a slow tracking server slows nothing.
+
+What fails to be published is said at the end of the run; nothing is lost, `ablab publish` sends it later.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict
+from pathlib import Path
+from queue import Empty, Queue
+from types import TracebackType
+from typing import Any
+
+from ablab import tracking
+from ablab.errors import RunError
+from ablab.runner.pipes import sender, tasks
+from ablab.runner.plan import PlannedStage
+from ablab.runner.pool import WorkerProcess
+from ablab.runner.prepare import open_store
+from ablab.runner.projection import execution_view, stage_view
+from ablab.settings import Settings, settings_of
+from ablab.store import Store
+from ablab.store.executions import Execution, read_executions
+
+REMEDY = "results are safe in the store; when MLflow works again, run: ablab publish"
+TIMEOUT_S = 600.0
+
+
+class Publisher:
+    """Sends finished stages while a run goes on, and the whole execution at its end."""
+
+    def __init__(self, settings: Settings, log: Path) -> None:
+        self._settings, self._log = settings, log
+        self._events: Queue[tuple[WorkerProcess, dict[str, Any]]] = Queue()
+        self._process: WorkerProcess | None = None
+
+    def __enter__(self) -> Publisher:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._process is not None:
+            self._process.kill()
+
+    def stage_done(self, planned: PlannedStage) -> None:
+        """Publish one stage, some time soon."""
+        self._send({"stage": [planned.stage.kind, planned.key], "label": planned.title})
+
+    def publish(self, execution: str) -> None:
+        """Publish an execution and wait for it. Raises `RunError` with the remedy if that fails."""
+        self._send({"execution": execution})
+        deadline = time.monotonic() + TIMEOUT_S
+        while time.monotonic() < deadline:
+            try:
+                _, event = self._events.get(timeout=1.0)
+            except Empty:
+                continue
+            if "published" in event:
+                return
+            raise RunError(f"publishing to MLflow failed: {event.get('failed', event)}; log: {self._log}", REMEDY)
+        raise RunError(f"publishing to MLflow took longer than {TIMEOUT_S:.0f} s; log: {self._log}", REMEDY)
+
+    def _send(self, task: dict[str, Any]) -> None:
+        if self._process is None:
+            self._log.parent.mkdir(parents=True, exist_ok=True)
+            self._process = WorkerProcess(0, 1, self._log, self._events, module="ablab.runner.publisher")
+            self._process.send({name: str(value) for name, value in asdict(self._settings).items()})
+        self._process.send(task)
+
+
+def main(task_pipe: int, event_pipe: int) -> None:
+    """The process: publishes what it is told. The first failure is reported and ends it."""
+    send = sender(event_pipe)
+    received = tasks(task_pipe)
+    settings = settings_of(next(received))
+    store, tracker = open_store(settings), tracking.Tracker.of(settings)
+    try:
+        for task in received:
+            if "stage" in task:
+                kind, key = task["stage"]
+                tracker.publish_stage(stage_view(store, kind, key, task["label"]))
+            else:
+                record = next(r for r in read_executions(store.root) if r.id == task["execution"])
+                publish_execution(tracker, store, record, settings)
+                send({"published": record.id})
+    except RunError as error:
+        send({"failed": str(error)})
+        raise
+
+
+def publish_execution(
+    tracker: tracking.Tracker, store: Store, record: Execution, settings: Settings
+) -> tracking.Published:
+    """Project one recorded execution and every stage of it that is in the store."""
+    return tracker.publish_execution(execution_view(store, record, settings.home))

@@ -1,0 +1,84 @@
+"""Results read from the store: nothing is computed that the store does not hold."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ablab.analysis import Comparison, compare
+from ablab.errors import RunError
+from ablab.runner.plan import Plan
+from ablab.spec.ablation import Design, differing_paths
+from ablab.spec.canonical import canonical_json
+from ablab.spec.edit import dump
+from ablab.spec.normal import normal
+from ablab.store import Store
+from ablab.store.executions import Roles
+
+MODELS = {"good_evaluate": "GOOD", "bad_evaluate": "BAD"}
+
+
+def roles_of(plan: Plan) -> Roles:
+    """(kind, key) of every stage of a plan by arm, position of the replicate and role."""
+    return {
+        arm: [{role: (stage.kind, stage.key) for role, stage in lowered.roles.items()} for lowered in replicates]
+        for arm, replicates in plan.arms.items()
+    }
+
+
+def compare_roles(design: Design, roles: Roles, store: Store) -> Comparison:
+    """The comparison of whatever is finished; missing arms and replicates are listed in it."""
+    results = {arm: [_directory(one.get("evaluate"), store) for one in replicates] for arm, replicates in roles.items()}
+    models: dict[str, Path] = {}
+    floor = None
+    for one in (one for replicates in roles.values() for one in replicates):
+        floor = floor or _directory(one.get("floor"), store)
+        for role, name in MODELS.items():
+            directory = _directory(one.get(role), store) if name not in models else None
+            if directory is not None:
+                models[name] = directory
+    return compare(design, results, floor=floor, models=models)
+
+
+def results_folder(home: Path, label: str, scale: str, design_digest: str) -> Path:
+    """Results of one design lie together, whoever ran it and however often."""
+    return home / "results" / label / f"{scale}-{design_digest[:12]}"
+
+
+def factors(design: Design, arm: str) -> dict[str, str]:
+    """What distinguishes the arms: every leaf at which any arm differs from the control, and its value in this arm."""
+    trees = {name: dump(normal(recipe)) for name, recipe in design.recipes().items()}
+    differing = {path for tree in trees.values() for path in differing_paths(trees[design.control], tree)}
+    leaves = {leaf for path in differing for tree in trees.values() for leaf in _leaves(tree, path)}
+    values = {path: _at(trees[arm], path) for path in sorted(leaves)}
+    return {path: value if isinstance(value, str) else canonical_json(value) for path, value in values.items()}
+
+
+def _directory(stage: tuple[str, str] | None, store: Store) -> Path | None:
+    """The verified directory of a finished stage, None when it is not there."""
+    if stage is None or not store.has(*stage):
+        return None
+    faults = store.faults(*stage)
+    if faults:
+        aside = store.set_aside(*stage)
+        raise RunError(
+            f"{stage[0]} {stage[1][:12]} is damaged ({'; '.join(faults)}); it was moved to {aside}",
+            "run the ablation again: it is computed anew",
+        )
+    return store.directory(*stage)
+
+
+def _leaves(tree: Any, path: str) -> Iterator[str]:
+    node = _at(tree, path)
+    if isinstance(node, dict):
+        for key in node:
+            yield from _leaves(tree, f"{path}.{key}")
+    elif node is not None or "." not in path:
+        yield path
+
+
+def _at(tree: Any, path: str) -> Any:
+    for part in path.split("."):
+        tree = tree.get(part) if isinstance(tree, dict) else None
+    return tree

@@ -1,0 +1,175 @@
+"""One run of one ablation: prepare, evaluate the DAG, compare, publish."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from ablab.analysis import Comparison, write_files
+from ablab.errors import RunError
+from ablab.registry.process import this_process
+from ablab.registry.records import ExecutionStage, NewExecution
+from ablab.registry.registry import Registry, open_registry
+from ablab.runner.execute import Executor
+from ablab.runner.prepare import Prepared, default_placement, prepare
+from ablab.runner.progress import View
+from ablab.runner.provenance import code_commit
+from ablab.runner.publisher import Publisher
+from ablab.runner.results import compare_roles, results_folder, roles_of
+from ablab.settings import Settings, load_settings
+from ablab.spec.edit import dump
+from ablab.store.executions import Execution, Status, now, write_execution
+from ablab.store.files import write_json
+from ablab.tracking import Tracker
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a run left: its comparison, where the files are, what sharing and the store saved."""
+
+    execution: str
+    label: str
+    scale: str
+    comparison: Comparison
+    folder: Path
+    computed: int
+    """Stages that this run had to compute."""
+    needed: int
+    """Different stages that the design consists of."""
+    stages_apart: int
+    """Stages it would consist of if arms and replicates shared nothing."""
+
+
+def run(
+    name: str,
+    *,
+    scale: str = "smoke",
+    edits: Mapping[str, Any] | None = None,
+    jobs: int | None = None,
+    numerics: Mapping[str, Any] | None = None,
+    settings: Settings | None = None,
+    view: View | None = None,
+) -> RunResult:
+    """Run an ablation and compare its arms. What is in the store is not computed again.
+
+    name: 'contrastive-vs-masked', 'name@2' or 'name@dev'. edits: recipe path to JSON-like value, applied to the
+    control recipe. Raises InputError before anything is computed, RunError after that (the same call resumes).
+    """
+    settings = settings or load_settings()
+    placement = default_placement(jobs, numerics or {})
+    prepared = prepare(settings, name, scale, edits or {}, placement)
+    return run_prepared(prepared, settings, view or View())
+
+
+def run_prepared(prepared: Prepared, settings: Settings, view: View) -> RunResult:
+    """Evaluate a plan that was checked. Registry and tracking are reached before anything is computed."""
+    tracker = Tracker.of(settings)
+    tracker.check()
+    with open_registry(settings.registry_url) as registry:
+        record = _start(registry, prepared)
+        try:
+            result = _run(registry, record, prepared, settings, view)
+        except BaseException as error:
+            status: Status = "failed" if isinstance(error, Exception) else "interrupted"
+            _finish(registry, prepared, record, status, str(error) or type(error).__name__)
+            raise
+        _finish(registry, prepared, record, "finished", "")
+    return result
+
+
+def _run(registry: Registry, record: Execution, prepared: Prepared, settings: Settings, view: View) -> RunResult:
+    plan, store = prepared.plan, prepared.store
+    store.sweep_attempts()
+    todo = sum(1 for _ in plan.todo())
+    logs = settings.home / "logs" / record.id
+    with Publisher(settings, logs / "publisher.log") as publisher:
+        view.begin(plan)
+        try:
+            Executor(
+                plan=plan,
+                store=store,
+                registry=registry,
+                execution=record.id,
+                placement=prepared.placement,
+                view=view,
+                logs=logs,
+                on_done=publisher.stage_done,
+            ).run()
+        finally:
+            view.end()
+        comparison = compare_roles(prepared.design, record.roles, store)
+        folder = results_folder(settings.home, prepared.label, prepared.scale, prepared.design_digest)
+        write_files(comparison, folder)
+        write_json(folder / "plan.json", plan.to_json())
+        write_execution(store.root, record.ended("finished", ""))
+        publisher.publish(record.id)
+    return RunResult(
+        execution=record.id,
+        label=prepared.label,
+        scale=prepared.scale,
+        comparison=comparison,
+        folder=folder,
+        computed=todo,
+        needed=len(plan.stages),
+        stages_apart=plan.stages_apart(),
+    )
+
+
+def _start(registry: Registry, prepared: Prepared) -> Execution:
+    """Record the execution in the store (the truth) and in the registry (the index)."""
+    process, roles = this_process(), roles_of(prepared.plan)
+    placement = json.loads(prepared.placement.model_dump_json())
+    id_ = registry.start_execution(
+        NewExecution(
+            ablation=prepared.label,
+            scale=prepared.scale,
+            spec_digest=prepared.design_digest,
+            spec=dump(prepared.design),
+            edits=prepared.edits,
+            placement=placement,
+            process=process,
+            code_version=metadata.version("ablab"),
+            code_commit=code_commit(),
+        )
+    )
+    registry.set_execution_stages(
+        id_,
+        [
+            ExecutionStage(use.arm, use.replicate, use.role, planned.key)
+            for planned in prepared.plan.stages.values()
+            for use in planned.uses
+        ],
+    )
+    record = Execution(
+        id=id_,
+        ablation=prepared.ablation.name,
+        label=prepared.label,
+        scale=prepared.scale,
+        question=prepared.ablation.question,
+        design=dump(prepared.design),
+        design_digest=prepared.design_digest,
+        edits=prepared.edits,
+        placement=placement,
+        roles=roles,
+        status="running",
+        started_at=now(),
+        host=process.host,
+        pid=process.pid,
+        code=code_commit(),
+    )
+    write_execution(prepared.store.root, record)
+    return record
+
+
+def _finish(registry: Registry, prepared: Prepared, record: Execution, status: Status, message: str) -> None:
+    write_execution(prepared.store.root, record.ended(status, message))
+    try:
+        registry.finish_execution(record.id, status, message)
+    except RunError:
+        if status == "finished":
+            raise
+        # The lost database is why this run ends; the error that says so is on its way already.
