@@ -77,7 +77,7 @@ def write_checkpoint(folder: Path, seed: int, vocab_size: int = VOCAB_SIZE, cont
 
 
 def generate_params(**changes: Any) -> dict[str, Any]:
-    """Hashed parameters of a small contrastive corpus; keys of `decoding` and `prompts` are changed in place."""
+    """Hashed parameters of a small contrastive corpus; fields are changed by name, wherever they stand."""
     params: dict[str, Any] = {
         "bad": {"kind": "early-checkpoint", "step": 5},
         "decoding": {
@@ -96,7 +96,7 @@ def generate_params(**changes: Any) -> dict[str, Any]:
         "precision": "fp32",
     }
     for name, value in changes.items():
-        owner = next((params[part] for part in ("decoding", "prompts") if name in params[part]), params)
+        owner = next(part for part in (params, params["decoding"], params["prompts"]) if name in part)
         owner[name] = value
     return params
 

@@ -58,7 +58,10 @@ def test_draws_are_uniform_in_the_unit_interval_with_53_bits() -> None:
 def test_neighbours_in_position_sequence_and_seed_are_uncorrelated() -> None:
     draws = np.stack([uniforms(seed, np.arange(200)[:, None], np.arange(200)) for seed in range(4)])
     for axis in range(3):
-        one, other = np.take(draws, range(draws.shape[axis] - 1), axis), np.take(draws, range(1, draws.shape[axis]), axis)
+        one, other = (
+            np.take(draws, range(draws.shape[axis] - 1), axis),
+            np.take(draws, range(1, draws.shape[axis]), axis),
+        )
         correlation = np.corrcoef(one.ravel(), other.ravel())[0, 1]
         assert abs(correlation) < 4 / np.sqrt(one.size)
         pairs = np.histogram2d(one.ravel(), other.ravel(), bins=16, range=[[0, 1], [0, 1]])[0]
