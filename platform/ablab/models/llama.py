@@ -67,11 +67,13 @@ def save_checkpoint(directory: Path, config: LlamaConfig, weights: Mapping[str, 
     """Write `config.json` and `model.safetensors` (fp32) into an existing directory. Equal weights, equal bytes."""
     settings = config.to_diff_dict() | {"dtype": "float32"}
     del settings["transformers_version"]  # which version wrote it is for the manifest
-    (directory / CONFIG).write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    config_file, weights_file = directory / CONFIG, directory / WEIGHTS
+    config_file.write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     tensors = {name: weights[name].detach().to("cpu", torch.float32).contiguous() for name in sorted(weights)}
     if config.tie_word_embeddings:
         tensors.pop("lm_head.weight", None)
-    save_file(tensors, directory / WEIGHTS, metadata={"format": "pt"})
+    save_file(tensors, weights_file, metadata={"format": "pt"})
+    weights_file.chmod(config_file.stat().st_mode)  # safetensors makes it readable for the owner alone
 
 
 def load_checkpoint(

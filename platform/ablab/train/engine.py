@@ -173,9 +173,9 @@ def _deepspeed(device: str) -> Any:
         import deepspeed
         from deepspeed.accelerator import get_accelerator
 
-    for handler in logging.getLogger("DeepSpeed").handlers:
-        if isinstance(handler, logging.StreamHandler):
-            handler.setStream(sys.stderr)
+    logger = logging.getLogger("DeepSpeed")
+    logger.handlers.clear()  # one that writes to stdout
+    logger.propagate = True
     found = get_accelerator().device_name()
     if found != device.partition(":")[0]:
         raise RunError(
