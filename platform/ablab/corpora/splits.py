@@ -1,0 +1,164 @@
+"""Splits: exact duplicates removed, prompts kept apart, overlap measured. Nothing is held in memory but digests.
+
+**Duplicates.** Two documents are the same when their NFKC forms have the same whitespace words. One copy is kept,
+before anything is split: the first in the order test, validation, train and there of the sources. So a document that
+occurs in train and in a held-out part stays held out and leaves train, and no document is in two splits.
+
+**Seed.** Of every source the share `seed_share` of its remaining train documents (rounded, at least one) goes to the
+split `seed`: those with the smallest hash of (split_seed, words), so the choice does not depend on their order.
+
+**Overlap.** The share of the distinct 13-grams of words of `seed`, `validation` and `test` that `train` holds.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ablab.corpora.ngrams import DistinctNgrams, normal_words, shares_held, stream_ngrams
+from ablab.corpora.sources import read_source
+from ablab.corpora.streams import Document, DocumentWriter, read_batches, read_texts
+from ablab.errors import RunError
+from ablab.spec.recipe import Corpus
+
+SPLITS = ("train", "seed", "validation", "test")
+HELD_OUT = ("seed", "validation", "test")
+OVERLAP_N = 13
+
+
+@dataclass
+class Counts:
+    """Documents and whitespace words by source and split."""
+
+    documents: dict[tuple[str, str], int] = field(default_factory=lambda: defaultdict(int))
+    words: dict[tuple[str, str], int] = field(default_factory=lambda: defaultdict(int))
+    duplicates: int = 0
+
+    def add(self, split: str, document: Document) -> None:
+        self.documents[document.source, split] += 1
+        self.words[document.source, split] += len(document.text.split())
+
+    def of(self, split: str, sources: Sequence[str]) -> dict[str, int]:
+        """Totals of one split over some sources."""
+        return {
+            "documents": sum(self.documents[name, split] for name in sources),
+            "words": sum(self.words[name, split] for name in sources),
+        }
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Reads the documents of a corpus, without those that it has given before."""
+
+    corpus: Corpus
+    locations: Mapping[str, Path]
+    heard: Callable[[int], None]
+    """Told the words of every document that was read."""
+    counts: Counts
+    seen: set[bytes] = field(default_factory=set)
+
+    def new_documents(self, split: str) -> Iterator[tuple[Document, bytes]]:
+        """Documents with their fingerprints, source by source. The ids tell source, file and place in it."""
+        for source in self.corpus.sources:
+            for index, text in enumerate(read_source(source, split, self.locations)):
+                self.heard(len(text.split()))
+                mark = fingerprint(text)
+                if mark in self.seen:
+                    self.counts.duplicates += 1
+                    continue
+                self.seen.add(mark)
+                yield Document(f"{source.name}/{split}/{index:08d}", source.name, text), mark
+
+
+def fingerprint(text: str) -> bytes:
+    """128 bits that documents share when they are the same."""
+    return hashlib.blake2b(" ".join(normal_words(text)).encode("utf-8"), digest_size=16).digest()
+
+
+def build_splits(
+    corpus: Corpus, locations: Mapping[str, Path], out: Path, work: Path, heard: Callable[[int], None]
+) -> dict[str, Any]:
+    """Write `{train,seed,validation,test}.parquet` under `out`; returns the result of the corpus stage.
+
+    `work` holds the undivided train documents meanwhile. `heard` is told the words of every document read.
+    """
+    counts = Counts()
+    reader = Reader(corpus, locations, heard, counts)
+    for split in ("test", "validation"):  # before train: of equal documents the one that is read first is kept
+        with DocumentWriter(out / f"{split}.parquet") as writer:
+            for document, _ in reader.new_documents(split):
+                writer.write(document)
+                counts.add(split, document)
+    undivided = work / "undivided.parquet"
+    ranks = _gather(reader, undivided, corpus.split_seed)
+    prompts = {name: _prompts(name, of, corpus.seed_share) for name, of in ranks.items()}
+    _divide(undivided, out, prompts, counts)
+    undivided.unlink()
+    names = [source.name for source in corpus.sources]
+    return {
+        "splits": {split: _not_empty(split, counts.of(split, names)) for split in SPLITS},
+        "sources": {name: {split: counts.of(split, [name]) for split in SPLITS} for name in names},
+        "duplicates_removed": counts.duplicates,
+        "overlap": overlap(out),
+    }
+
+
+def overlap(directory: Path) -> dict[str, float]:
+    """Share of the distinct 13-grams of every held-out split that the train split holds."""
+    held_out = []
+    for split in HELD_OUT:
+        grams = DistinctNgrams()
+        for values in stream_ngrams(read_texts(directory / f"{split}.parquet"), OVERLAP_N):
+            grams.add(values)
+        held_out.append(grams)
+    train = stream_ngrams(read_texts(directory / "train.parquet"), OVERLAP_N)
+    return dict(zip(HELD_OUT, shares_held(held_out, train), strict=True))
+
+
+def _gather(reader: Reader, undivided: Path, split_seed: int) -> dict[str, list[int]]:
+    """Write what is new in the train files; returns the rank of every document, by source."""
+    ranks: dict[str, list[int]] = {source.name: [] for source in reader.corpus.sources}
+    with DocumentWriter(undivided) as writer:
+        for document, mark in reader.new_documents("train"):
+            writer.write(document)
+            ranks[document.source].append(_rank(split_seed, mark))
+    return ranks
+
+
+def _rank(split_seed: int, mark: bytes) -> int:
+    """64 bits that decide who is a prompt: the smallest of a source are."""
+    return int.from_bytes(hashlib.blake2b(b"%d:%b" % (split_seed, mark), digest_size=8).digest(), "big")
+
+
+def _prompts(name: str, ranks: Sequence[int], share: float) -> list[bool]:
+    """For every train document of a source whether it goes to the seed split."""
+    if len(ranks) < 2:
+        raise RunError(
+            f"source {name!r} has {len(ranks)} train documents once duplicates are removed; it needs two, "
+            "one of them for prompts",
+            "give it more text",
+        )
+    count = min(max(round(share * len(ranks)), 1), len(ranks) - 1)
+    last = sorted(ranks)[count - 1]
+    return [rank <= last for rank in ranks]
+
+
+def _divide(undivided: Path, out: Path, prompts: Mapping[str, Sequence[bool]], counts: Counts) -> None:
+    """Divide the undivided documents into train and seed, in their order."""
+    following = {name: iter(of) for name, of in prompts.items()}
+    with DocumentWriter(out / "train.parquet") as train, DocumentWriter(out / "seed.parquet") as seed:
+        for batch in read_batches(undivided):
+            for document in batch:
+                is_prompt = next(following[document.source])
+                (seed if is_prompt else train).write(document)
+                counts.add("seed" if is_prompt else "train", document)
+
+
+def _not_empty(split: str, count: dict[str, int]) -> dict[str, int]:
+    if count["documents"] == 0:
+        raise RunError(f"the corpus has no {split} document once duplicates are removed", "give the sources more text")
+    return count

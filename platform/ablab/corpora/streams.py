@@ -1,0 +1,118 @@
+"""What the stages leave on disk: documents in parquet, token streams as flat arrays, and packed blocks of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from ablab.errors import RunError
+
+ROW_GROUP = 4096  # documents held in memory at once, while writing and while reading
+
+_SCHEMA = pa.schema([("id", pa.string()), ("source", pa.string()), ("text", pa.string())])
+
+
+class Document(NamedTuple):
+    """One row of a corpus."""
+
+    id: str
+    source: str
+    text: str
+
+
+class DocumentWriter:
+    """Streams documents to one parquet file; equal documents give equal bytes."""
+
+    def __init__(self, path: Path) -> None:
+        self.documents = 0
+        self._writer = pq.ParquetWriter(path, _SCHEMA, compression="zstd")
+        self._rows: list[Document] = []
+
+    def write(self, document: Document) -> None:
+        self._rows.append(document)
+        self.documents += 1
+        if len(self._rows) == ROW_GROUP:
+            self._flush()
+
+    def _flush(self) -> None:
+        columns = [list(column) for column in zip(*self._rows, strict=True)]
+        self._writer.write_table(pa.table(columns, schema=_SCHEMA), row_group_size=ROW_GROUP)
+        self._rows = []
+
+    def __enter__(self) -> DocumentWriter:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if kind is None and self._rows:
+            self._flush()
+        self._writer.close()
+
+
+def read_batches(path: Path) -> Iterator[list[Document]]:
+    """The documents of one parquet file, a row group at a time."""
+    with pq.ParquetFile(path) as file:
+        for group in range(file.num_row_groups):
+            columns = file.read_row_group(group).to_pydict()
+            yield [Document(*row) for row in zip(columns["id"], columns["source"], columns["text"], strict=True)]
+
+
+def read_texts(path: Path) -> Iterator[list[str]]:
+    """The texts of one parquet file, a row group at a time."""
+    return ([document.text for document in batch] for batch in read_batches(path))
+
+
+def read_documents(directory: Path, split: str) -> Iterator[tuple[str, str, str]]:
+    """`(id, source, text)` of every document of a split of a corpus or generate directory."""
+    for batch in read_batches(directory / f"{split}.parquet"):
+        yield from batch
+
+
+def count_documents(directory: Path, split: str) -> int:
+    """Documents of a split, without reading them."""
+    return int(pq.read_metadata(directory / f"{split}.parquet").num_rows)
+
+
+def open_stream(directory: Path, split: str) -> NDArray[Any]:
+    """The token stream of a split, memory-mapped and read-only: uint16 or uint32 [tokens].
+
+    Raises RunError for a split that the directory does not hold or that has no tokens.
+    """
+    result = json.loads((directory / "result.json").read_text(encoding="utf-8"))
+    if split not in result["tokens"]:
+        raise RunError(
+            f"token streams of {directory.name}: no split {split!r}; there are {', '.join(result['tokens'])}"
+        )
+    if result["tokens"][split] == 0:
+        raise RunError(f"token streams of {directory.name}: the split {split!r} holds no tokens")
+    return np.memmap(directory / f"{split}.bin", dtype=np.dtype(result["dtype"]).newbyteorder("<"), mode="r")
+
+
+class Blocks:
+    """A stream cut into packed blocks of `context` tokens; what is left at the end is not used.
+
+    `len(blocks)` whole blocks; `blocks[i]` is int64 [context].
+    """
+
+    def __init__(self, stream: NDArray[Any], context: int) -> None:
+        if len(stream) < context:
+            raise RunError(
+                f"a stream of {len(stream)} tokens holds no block of context={context} tokens; give more text"
+            )
+        self.stream = stream
+        self.context = context
+
+    def __len__(self) -> int:
+        return len(self.stream) // self.context
+
+    def __getitem__(self, index: int) -> NDArray[np.int64]:
+        if not 0 <= index < len(self):
+            raise IndexError(f"block {index} of {len(self)}")
+        return self.stream[index * self.context : (index + 1) * self.context].astype(np.int64)
