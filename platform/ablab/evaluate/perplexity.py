@@ -14,7 +14,6 @@ from ablab.corpora.streams import open_stream
 from ablab.errors import RunError
 from ablab.evaluate.scoring import TokenScorer
 
-
 MAX_LOSS = 700.0  # nats; the exponential of 710 is no double any more
 
 
