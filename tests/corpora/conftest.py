@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -60,9 +60,9 @@ def layout(tmp_path: Path) -> Layout:
 
 
 @pytest.fixture
-def shared_data() -> Path:
+def shared_data(require: Callable[[str, str], NoReturn]) -> Path:
     """The folder with real text and suites, where there is one."""
     folder = Path(os.environ.get("ABLAB_SHARED_DATA") or Path(__file__).parents[2] / ".." / "shared" / "data")
     if not (folder / "corpora" / "babylm").is_dir():
-        pytest.skip("needs real text: set ABLAB_SHARED_DATA to the folder that holds corpora/babylm")
+        require("data", "there is no real text; set ABLAB_SHARED_DATA to the folder that holds corpora/babylm")
     return folder.resolve()

@@ -7,7 +7,7 @@ import io
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ablab.corpora.sources import InvalidText, documents_of, lines_of, read_source, take, text_chunks
@@ -39,6 +39,7 @@ def test_a_long_article_in_one_line_stays_whole() -> None:
     assert list(documents_of(["= = = Long = = =", article])) == [f"= = = Long = = =\n{article}"]
 
 
+@settings(deadline=None)
 @given(st.lists(st.text(alphabet="ab = \n\t", max_size=30), max_size=30))
 def test_no_word_is_lost_or_moved_by_cutting(lines: list[str]) -> None:
     cut = list(documents_of(lines))
@@ -46,6 +47,7 @@ def test_no_word_is_lost_or_moved_by_cutting(lines: list[str]) -> None:
     assert all(document.strip() for document in cut)
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(1, 9), max_size=20), st.integers(1, 60))
 def test_taken_documents_are_the_longest_prefix_that_fits(lengths: list[int], words: int) -> None:
     documents = [" ".join(["w"] * length) for length in lengths]

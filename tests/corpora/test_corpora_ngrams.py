@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ablab.corpora.ngrams import DistinctNgrams, NgramHasher, ngrams, shares_held, stream_ngrams
@@ -23,6 +23,7 @@ def counted(texts: list[str], n: int, limit: int = 1 << 20) -> DistinctNgrams:
     return found
 
 
+@settings(deadline=None)
 @given(TEXTS, st.integers(1, 14))
 def test_ngrams_do_not_cross_documents(texts: list[str], n: int) -> None:
     values = ngrams(*NgramHasher().words(texts), n)
@@ -31,12 +32,14 @@ def test_ngrams_do_not_cross_documents(texts: list[str], n: int) -> None:
     assert len(np.unique(values)) == len(set(expected))
 
 
+@settings(deadline=None)
 @given(TEXTS, st.integers(1, 4))
 def test_distinct_and_total_are_exact_below_the_limit(texts: list[str], n: int) -> None:
     found = counted(texts, n)
     assert (found.distinct, found.total) == (len(set(reference(texts, n))), len(reference(texts, n)))
 
 
+@settings(deadline=None)
 @given(TEXTS, TEXTS, st.integers(1, 4))
 def test_the_share_held_is_that_of_the_sets(texts: list[str], others: list[str], n: int) -> None:
     own, held = set(reference(texts, n)), set(reference(others, n))
