@@ -1,0 +1,189 @@
+"""From the stored results of a design to a `Comparison`."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+
+from ablab.analysis.claims import judge
+from ablab.analysis.comparable import check_comparable
+from ablab.analysis.comparison import Comparison, Effect, Metric, Reference, Score
+from ablab.analysis.paired import paired_effect, weighing
+from ablab.analysis.results import ArmResults, ReplicateResult, load_result
+from ablab.errors import InputError, did_you_mean
+from ablab.spec.ablation import Design
+from ablab.spec.metrics import PERPLEXITY, suite_groups
+
+FLOOR = "5-gram"
+
+
+def compare(
+    design: Design,
+    results: Mapping[str, Sequence[Path | None]],
+    *,
+    floor: Path | None = None,
+    models: Mapping[str, Path] | None = None,
+) -> Comparison:
+    """Every arm against the control, and every claim's two arms, in every suite, group and perplexity.
+
+    Args:
+        design: one scale of an ablation.
+        results: evaluate directories by arm, one for every replicate position; None, or no arm, for what is missing.
+        floor: directory of the 5-gram model's scores.
+        models: evaluate directories of models that are no arm, by name ('GOOD', 'BAD').
+
+    Raises:
+        InputError: an arm or a number of replicates is not the design's, a directory cannot be read, or results
+            are not comparable; all faults together.
+    """
+    _check_names(design, results)
+    named = {**({FLOOR: floor} if floor is not None else {}), **(models or {})}
+    arms, others = _load(design, results, named)
+    pairs = [pair for arm in arms for pair in zip(_labels(design, arm.arm), arm.replicates, strict=True)]
+    present = [(label, result) for label, result in pairs if result is not None]
+    if not present:
+        raise InputError("no arm has a result; run the ablation first")
+    check_comparable([*present, *others.items()])
+    first = present[0][1]
+    _check_suites(design, first)
+    metrics = _metrics(design, first)
+    rows = _rows(design)
+    effects = tuple(_effects(design, {arm.arm: arm for arm in arms}, metrics, rows))
+    return Comparison(
+        control=design.control,
+        arms=design.arm_names(),
+        replicates=tuple(replicate.name for replicate in design.replicates),
+        metrics=metrics,
+        scores=tuple(_score(arm, metric) for arm in arms for metric in metrics),
+        references=tuple(
+            Reference(name, result.step, {m.name: value(result, m) for m in metrics}) for name, result in others.items()
+        ),
+        effects=effects,
+        claims=judge(design.claims, effects, len(rows)),
+        missing=tuple(label for label, result in pairs if result is None),
+        notes=tuple(_notes(design, rows)),
+    )
+
+
+def value(result: ReplicateResult, metric: Metric) -> float:
+    """Score in % as the harness returned it; a group is the mean over its suites; or perplexity."""
+    if metric.kind == "perplexity":
+        return result.language_modelling.perplexity
+    suites = result.groups()[metric.name] if metric.kind == "group" else (metric.name,)
+    return statistics.fmean(result.scores[suite].score for suite in suites)
+
+
+def _check_names(design: Design, results: Mapping[str, Sequence[Path | None]]) -> None:
+    known, count = design.arm_names(), len(design.replicates)
+    faults = [f"arm {arm!r} is not in the design; {did_you_mean(arm, known)}" for arm in results if arm not in known]
+    faults += [
+        f"arm {arm} has {len(paths)} results, the design {count} replicates; give a path or None for each"
+        for arm, paths in results.items()
+        if arm in known and len(paths) != count
+    ]
+    if faults:
+        raise InputError(faults)
+
+
+def _load(
+    design: Design, results: Mapping[str, Sequence[Path | None]], named: Mapping[str, Path]
+) -> tuple[list[ArmResults], dict[str, ReplicateResult]]:
+    """Each directory is read once; the faults of all are reported together."""
+    loaded: dict[Path, ReplicateResult] = {}
+    faults: list[str] = []
+    paths = [path for arm in design.arm_names() for path in results.get(arm, ()) if path is not None]
+    for path in dict.fromkeys([*paths, *named.values()]):
+        try:
+            loaded[path] = load_result(path, like=next(iter(loaded.values()), None))
+        except InputError as error:
+            faults += error.faults
+    if faults:
+        raise InputError(faults)
+    nothing: Sequence[Path | None] = (None,) * len(design.replicates)
+    arms = [
+        ArmResults(arm, tuple(None if path is None else loaded[path] for path in results.get(arm, nothing)))
+        for arm in design.arm_names()
+    ]
+    return arms, {name: loaded[path] for name, path in named.items()}
+
+
+def _check_suites(design: Design, result: ReplicateResult) -> None:
+    lacking = [suite for suite in suite_groups(design.recipe) if suite not in result.scores]
+    if lacking:
+        raise InputError(
+            f"the design judges by {', '.join(lacking)}, but {result.directory} holds "
+            f"{', '.join(result.scores) or 'no suite'}; evaluate with the design's suites"
+        )
+
+
+def _metrics(design: Design, result: ReplicateResult) -> tuple[Metric, ...]:
+    """Suites in the design's order, then groups, then perplexity."""
+    declared = suite_groups(design.recipe)
+    suites = [*declared, *(name for name in result.scores if name not in declared)]
+    groups = list(dict.fromkeys(result.scores[suite].group for suite in suites))
+    return (
+        *(Metric(s, "suite", "%", result.scores[s].chance, len(weighing(result, s).columns)) for s in suites),
+        *(Metric(g, "group", "%", _group_chance(result, g), len(weighing(result, g).columns)) for g in groups),
+        Metric(PERPLEXITY, "perplexity", "", None, None),
+    )
+
+
+def _group_chance(result: ReplicateResult, group: str) -> float | None:
+    chances = [result.scores[suite].chance for suite in result.groups()[group]]
+    known = [chance for chance in chances if chance is not None]
+    return statistics.fmean(known) if len(known) == len(chances) else None
+
+
+def _score(arm: ArmResults, metric: Metric) -> Score:
+    values = tuple(None if result is None else value(result, metric) for result in arm.replicates)
+    known = [v for v in values if v is not None]
+    return Score(
+        arm=arm.arm,
+        metric=metric.name,
+        values=values,
+        mean=statistics.fmean(known) if known else None,
+        spread=statistics.stdev(known) if len(known) > 1 else None,
+    )
+
+
+def _effects(
+    design: Design, arms: Mapping[str, ArmResults], metrics: Sequence[Metric], rows: Sequence[Sequence[int]]
+) -> Iterator[Effect]:
+    pairs = [(arm.name, design.control) for arm in design.arms]
+    pairs += [(claim.arm, claim.against) for claim in design.claims]
+    for arm, against in dict.fromkeys(pairs):
+        for metric in metrics:
+            effect = paired_effect(arms[arm], arms[against], metric.name, rows)
+            if effect is not None:
+                yield effect
+
+
+def _labels(design: Design, arm: str) -> list[str]:
+    return [f"{arm} {replicate.name}" for replicate in design.replicates_of(arm)]
+
+
+def _rows(design: Design) -> list[list[int]]:
+    """Positions that share a training seed are no independent replicates: they are averaged into one row."""
+    rows: dict[int, list[int]] = {}
+    for index, replicate in enumerate(design.replicates):
+        rows.setdefault(replicate.train_seed, []).append(index)
+    return list(rows.values())
+
+
+def _notes(design: Design, rows: Sequence[Sequence[int]]) -> Iterator[str]:
+    if len(rows) < len(design.replicates):
+        yield (
+            f"{len(design.replicates)} replicates share {len(rows)} training seeds; "
+            "those with one training seed are averaged and count as one"
+        )
+    recipes = design.recipes()
+    made = [r for r in recipes.values() if r.synthetic is not None and r.mixture.share > 0.0]
+    if not made:
+        return
+    corpora = [frozenset(design.replicates[i].generation_seed for i in row) for row in rows]
+    if len(rows) > 1 and any(one & other for one, other in pairwise(corpora)):
+        yield "replicates share generated corpora: intervals speak of these corpora, not of ones generated anew"
+    if not all(recipe.good.per_replicate for recipe in made):
+        yield "all synthetic text comes from one GOOD model: intervals speak of this model, not of one trained anew"

@@ -1,0 +1,140 @@
+"""`Comparison`: everything that an ablation's stored results say, as plain frozen data."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from typing import Literal
+
+Verdict = Literal["supported", "contradicted", "inconclusive", "not run"]
+Inference = Literal["new items and replicates", "new replicates", "new items"]
+"""What an interval speaks about. 'new replicates': these items; 'new items': this one replicate."""
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A 95 % interval: estimate +- t(df) x se. Unit of its effect."""
+
+    low: float
+    high: float
+    se: float
+    df: float
+    inference: Inference
+
+
+@dataclass(frozen=True)
+class Effect:
+    """The paired difference `arm` - `against` in one metric."""
+
+    arm: str
+    against: str
+    metric: str
+    unit: str
+    """'points' (of percent), or '%' for perplexity: relative to `against`."""
+    estimate: float
+    interval: Interval | None
+    """The one that verdicts use: for new items and replicates where there are at least two replicates.
+
+    None where no spread can be estimated (perplexity of one replicate; nothing varies but the estimate is not 0).
+    """
+    these_items: Interval | None
+    """Beside it: for these very items and new replicates. None with one replicate, and for perplexity."""
+    p: float | None
+    """Two-sided, of no difference."""
+    test: str | None
+    """'t', or 'exact McNemar' with one replicate."""
+    detectable: float | None
+    """Smallest true difference that a run like this finds (two-sided 5 %) with 80 % power."""
+    items: int | None
+    replicates: int
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A suite, a group of suites, or perplexity."""
+
+    name: str
+    kind: Literal["suite", "group", "perplexity"]
+    unit: str
+    """Of scores: '%', or '' for perplexity."""
+    chance: float | None
+    items: int | None
+
+
+@dataclass(frozen=True)
+class Score:
+    """An arm's scores in one metric, by replicate position; None where there is no result."""
+
+    arm: str
+    metric: str
+    values: tuple[float | None, ...]
+    mean: float | None
+    spread: float | None
+    """Standard deviation over replicates; None below two."""
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Scores of a model that is no arm: the 5-gram floor, GOOD, BAD."""
+
+    name: str
+    step: int | None
+    scores: dict[str, float]
+
+
+@dataclass(frozen=True)
+class ClaimResult:
+    """A claim and what the results say about it."""
+
+    id: str
+    statement: str
+    metric: str
+    arm: str
+    against: str
+    direction: str
+    margin: float
+    verdict: Verdict
+    p: float | None
+    """Two-sided, against the margin."""
+    p_holm: float | None
+    """Adjusted over all claims of the ablation."""
+    effect: Effect | None
+    words: str
+    """One sentence for a reader."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Arms in declared order, control first; metrics: suites, groups, perplexity."""
+
+    control: str
+    arms: tuple[str, ...]
+    replicates: tuple[str, ...]
+    metrics: tuple[Metric, ...]
+    scores: tuple[Score, ...]
+    references: tuple[Reference, ...]
+    effects: tuple[Effect, ...]
+    claims: tuple[ClaimResult, ...]
+    missing: tuple[str, ...]
+    """'arm replicate' of every result that is not there."""
+    notes: tuple[str, ...]
+    """What a reader must know to read the intervals."""
+
+    def score(self, arm: str, metric: str) -> Score:
+        """Raises KeyError for an unknown arm or metric."""
+        for score in self.scores:
+            if (score.arm, score.metric) == (arm, metric):
+                return score
+        raise KeyError((arm, metric))
+
+    def effect(self, arm: str, against: str, metric: str) -> Effect | None:
+        """None where either arm has no result to pair."""
+        for effect in self.effects:
+            if (effect.arm, effect.against, effect.metric) == (arm, against, metric):
+                return effect
+        return None
+
+    def to_json(self) -> str:
+        """Stable text: the same results give the same bytes."""
+        return json.dumps(dataclasses.asdict(self), indent=2, ensure_ascii=False, allow_nan=False) + "\n"

@@ -1,0 +1,118 @@
+"""A comparison as files: JSON for programs, CSV for tables."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from ablab.analysis.comparison import Comparison, Effect
+
+Cell = str | int | float | None
+
+SCORES = ("arm", "replicate", "metric", "value")
+EFFECTS = (
+    "arm",
+    "against",
+    "metric",
+    "estimate",
+    "low",
+    "high",
+    "p",
+    "df",
+    "se",
+    "unit",
+    "n_items",
+    "n_replicates",
+    "inference",
+)
+CLAIMS = (
+    "id",
+    "verdict",
+    "statement",
+    "metric",
+    "arm",
+    "against",
+    "direction",
+    "margin",
+    "estimate",
+    "low",
+    "high",
+    "unit",
+    "p",
+    "p_holm",
+    "detectable",
+    "words",
+)
+
+
+def write_files(comparison: Comparison, folder: Path) -> tuple[Path, ...]:
+    """Write comparison.json, scores.csv, effects.csv and claims.csv; the same comparison gives the same bytes.
+
+    effects.csv has one row for every interval: the one that verdicts use, then the one for these very items. p
+    belongs to the first. Numbers are in full precision; what does not exist is an empty cell.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    document = folder / "comparison.json"
+    document.write_text(comparison.to_json(), encoding="utf-8")
+    return (
+        document,
+        _write(folder / "scores.csv", SCORES, _scores(comparison)),
+        _write(folder / "effects.csv", EFFECTS, (row for effect in comparison.effects for row in _effect(effect))),
+        _write(folder / "claims.csv", CLAIMS, _claims(comparison)),
+    )
+
+
+def _write(path: Path, header: Sequence[str], rows: Iterable[Sequence[Cell]]) -> Path:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows(rows)
+    return path
+
+
+def _scores(comparison: Comparison) -> Iterator[Sequence[Cell]]:
+    for score in comparison.scores:
+        for name, value in zip(comparison.replicates, score.values, strict=True):
+            if value is not None:
+                yield (score.arm, name, score.metric, value)
+    for reference in comparison.references:
+        for metric, value in reference.scores.items():
+            yield (reference.name, None, metric, value)
+
+
+def _effect(effect: Effect) -> Iterator[Sequence[Cell]]:
+    head = (effect.arm, effect.against, effect.metric, effect.estimate)
+    tail = (effect.unit, effect.items, effect.replicates)
+    main = effect.interval
+    if main is None:
+        yield (*head, None, None, effect.p, None, None, *tail, None)
+    else:
+        yield (*head, main.low, main.high, effect.p, main.df, main.se, *tail, main.inference)
+    beside = effect.these_items
+    if beside is not None:
+        yield (*head, beside.low, beside.high, None, beside.df, beside.se, *tail, beside.inference)
+
+
+def _claims(comparison: Comparison) -> Iterator[Sequence[Cell]]:
+    for claim in comparison.claims:
+        effect = claim.effect
+        interval = effect.interval if effect else None
+        yield (
+            claim.id,
+            claim.verdict,
+            claim.statement,
+            claim.metric,
+            claim.arm,
+            claim.against,
+            claim.direction,
+            claim.margin,
+            effect.estimate if effect else None,
+            interval.low if interval else None,
+            interval.high if interval else None,
+            effect.unit if effect else None,
+            claim.p,
+            claim.p_holm,
+            effect.detectable if effect else None,
+            claim.words,
+        )

@@ -1,0 +1,74 @@
+"""Forest plot of the differences from the control. matplotlib is imported when a plot is drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ablab.analysis.comparison import Comparison, Metric
+
+# Okabe & Ito (2008): told apart with every kind of colour vision; markers differ too, for print in grey.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
+MARKERS = ("o", "s", "D", "^", "v", "P", "X")
+INCH_PER_ROW = 0.24
+
+
+def plot_effects(comparison: Comparison, path: Path) -> None:
+    """Differences from the control by metric and arm with 95 % intervals, as PNG, PDF or SVG by the file's ending.
+
+    Points and perplexity have an axis each, as their units differ. The same comparison gives the same picture.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    arms = [arm for arm in comparison.arms if arm != comparison.control]
+    scores = [metric for metric in comparison.metrics if metric.kind != "perplexity"]
+    panels = [panel for panel in (scores, [m for m in comparison.metrics if m.kind == "perplexity"]) if panel]
+    heights = [len(panel) * (len(arms) + 1) for panel in panels]
+    figure = Figure(figsize=(7.0, 1.6 + INCH_PER_ROW * sum(heights)), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(len(panels), 1, squeeze=False, height_ratios=heights)[:, 0]
+    for axis, panel in zip(axes, panels, strict=True):
+        _draw(axis, comparison, arms, panel)
+    handles, labels = axes[0].get_legend_handles_labels()
+    if handles:
+        figure.legend(handles, labels, loc="outside upper center", ncols=min(3, len(labels)), frameon=False)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=160, metadata=_undated(path))
+
+
+def _draw(axis: Any, comparison: Comparison, arms: Sequence[str], metrics: Sequence[Metric]) -> None:
+    """One panel: metrics from top to bottom, arms side by side within each."""
+    step = len(arms) + 1
+    for index, arm in enumerate(arms):
+        colour, marker = COLOURS[index % len(COLOURS)], MARKERS[index % len(MARKERS)]
+        label: str | None = arm
+        for row, metric in enumerate(metrics):
+            effect = comparison.effect(arm, comparison.control, metric.name)
+            if effect is None:
+                continue
+            height = row * step + index
+            if effect.interval is not None:
+                axis.plot((effect.interval.low, effect.interval.high), (height, height), color=colour, linewidth=1.6)
+            axis.plot(effect.estimate, height, marker, color=colour, markersize=5.5, linestyle="none", label=label)
+            label = None
+    axis.axvline(0.0, color="#555555", linewidth=0.8, zorder=0)
+    for row in range(1, len(metrics)):
+        axis.axhline(row * step - 1, color="#DDDDDD", linewidth=0.6, zorder=0)
+    axis.set_yticks([row * step + (len(arms) - 1) / 2 for row in range(len(metrics))], [m.name for m in metrics])
+    axis.set_ylim(len(metrics) * step - 1.0, -1.0)
+    axis.tick_params(axis="y", length=0)
+    axis.spines[["top", "right", "left"]].set_visible(False)
+    perplexity = metrics[0].kind == "perplexity"
+    unit = "% of its perplexity (lower is better)" if perplexity else "points (higher is better)"
+    axis.set_xlabel(f"difference from {comparison.control}, {unit}; 95 % intervals", fontsize=9)
+
+
+def _undated(path: Path) -> dict[str, None]:
+    """Leave out what matplotlib would write about its version and the day."""
+    return {
+        ".png": {"Software": None},
+        ".pdf": {"CreationDate": None, "Creator": None, "Producer": None},
+        ".svg": {"Date": None, "Creator": None},
+    }.get(path.suffix, {})

@@ -1,0 +1,204 @@
+"""Stored results as the analysis reads them: one evaluate (or floor) directory is one `ReplicateResult`."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ablab.errors import InputError
+
+SCORE_TOLERANCE = 0.01  # points by which a stored score may differ from its stored items
+IDENTITY_PARAMS = ("precision", "test_tokens")
+IDENTITY_INPUTS = ("suite", "tokenizer", "tokens")
+
+
+@dataclass(frozen=True)
+class SuiteScore:
+    """One suite as the harness scored it; scores and chance in %."""
+
+    score: float
+    group: str
+    chance: float | None
+    tasks: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class LanguageModelling:
+    """Held-out text: loss in nats per token, perplexity per token, bits per UTF-8 byte."""
+
+    loss_nats: float
+    perplexity: float
+    bits_per_byte: float
+    tokens: int
+
+
+@dataclass(frozen=True, eq=False)
+class ReplicateResult:
+    """Scores of one model. The item columns [I] are ordered by suite, task and item id."""
+
+    directory: Path
+    items: NDArray[np.str_]
+    suites: NDArray[np.str_]
+    tasks: NDArray[np.str_]
+    correct: NDArray[np.bool_]
+    scores: Mapping[str, SuiteScore]
+    language_modelling: LanguageModelling
+    step: int | None
+    identity: Mapping[str, Any]
+    """What the stage's identity says that must agree between arms (precision, suite, ...); empty without stage.json."""
+
+    def groups(self) -> dict[str, tuple[str, ...]]:
+        """Suites of every group, in stored order."""
+        names: dict[str, tuple[str, ...]] = {}
+        for suite, score in self.scores.items():
+            names[score.group] = (*names.get(score.group, ()), suite)
+        return names
+
+
+@dataclass(frozen=True, eq=False)
+class ArmResults:
+    """An arm's results by replicate position; None where there is none."""
+
+    arm: str
+    replicates: tuple[ReplicateResult | None, ...]
+
+
+def load_result(directory: Path, like: ReplicateResult | None = None) -> ReplicateResult:
+    """Read `result.json`, `items.parquet` and, where present, `stage.json` of one directory.
+
+    Args:
+        directory: of a finished evaluate or floor stage.
+        like: a result whose item columns are shared if they are equal (item ids of a study take gigabytes).
+
+    Raises:
+        InputError: a file is missing or unreadable, or the items do not give the scores.
+    """
+    result = _read_json(directory / "result.json")
+    try:
+        scores = {name: _suite_score(value) for name, value in result["suites"].items()}
+        modelling = LanguageModelling(**{k: result["language_modelling"][k] for k in LanguageModelling.__annotations__})
+        step = result["step"]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"{directory / 'result.json'} is not the result of an evaluation ({error!r}); evaluate again"
+        ) from error
+    columns = _read_items(directory / "items.parquet")
+    faults = [*_value_faults(scores, modelling), *_item_faults(columns, scores)]
+    if faults:
+        raise InputError([f"{directory}: {fault}" for fault in faults])
+    shared = like is not None and all(np.array_equal(columns[n], c) for n, c in _index(like).items())
+    index = _index(like) if like is not None and shared else columns
+    return ReplicateResult(
+        directory=directory,
+        items=index["item"],
+        suites=index["suite"],
+        tasks=index["task"],
+        correct=columns["correct"],
+        scores=scores,
+        language_modelling=modelling,
+        step=step,
+        identity=_identity(directory / "stage.json"),
+    )
+
+
+def same_items(one: ReplicateResult, other: ReplicateResult) -> bool:
+    """True when both were scored on the same items of the same tasks."""
+    return all(
+        a is b or np.array_equal(a, b) for a, b in zip(_index(one).values(), _index(other).values(), strict=True)
+    )
+
+
+def _index(result: ReplicateResult) -> dict[str, NDArray[np.str_]]:
+    return {"item": result.items, "suite": result.suites, "task": result.tasks}
+
+
+def _suite_score(value: Mapping[str, Any]) -> SuiteScore:
+    tasks = {name: float(task["score"]) for name, task in value["tasks"].items()}
+    chance = None if value["chance"] is None else float(value["chance"])
+    return SuiteScore(float(value["score"]), str(value["group"]), chance, tasks)
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except FileNotFoundError as error:
+        raise InputError(f"{path} does not exist; give the directory of a finished evaluation") from error
+    except json.JSONDecodeError as error:
+        raise InputError(f"{path} is not JSON ({error}); evaluate again") from error
+
+
+def _read_items(path: Path) -> dict[str, NDArray[Any]]:
+    """The columns ordered by suite, task, item."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if not path.exists():
+        raise InputError(f"{path} does not exist; give the directory of a finished evaluation")
+    try:
+        table = pq.read_table(path, columns=["item", "suite", "task", "correct"])
+    except (pa.ArrowInvalid, OSError) as error:
+        raise InputError(f"{path} cannot be read ({error}); evaluate again") from error
+    names = set(table.column_names)
+    if names != {"item", "suite", "task", "correct"} or table["correct"].null_count:
+        raise InputError(f"{path} lacks item, suite, task or correct (it has {sorted(names)}); evaluate again")
+    table = table.sort_by([("suite", "ascending"), ("task", "ascending"), ("item", "ascending")])
+    columns = {name: np.asarray(table[name].to_pylist(), dtype=np.str_) for name in ("item", "suite", "task")}
+    return columns | {"correct": np.asarray(table["correct"].to_numpy(), dtype=np.bool_)}
+
+
+def _value_faults(scores: Mapping[str, SuiteScore], modelling: LanguageModelling) -> list[str]:
+    faults = [
+        f"suite {name} has the score {score.score}, which is no number; evaluate again"
+        for name, score in scores.items()
+        if not math.isfinite(score.score)
+    ]
+    if not (math.isfinite(modelling.perplexity) and modelling.perplexity > 0.0):
+        faults.append(f"perplexity={modelling.perplexity} must be a finite number above 0; did the training diverge?")
+    return faults
+
+
+def _item_faults(columns: Mapping[str, NDArray[Any]], scores: Mapping[str, SuiteScore]) -> list[str]:
+    """The stored items must give the stored scores, task by task."""
+    faults = []
+    if len(np.unique(columns["item"])) < len(columns["item"]):
+        faults.append("items.parquet names an item twice; evaluate again")
+    stored = {(suite, task): value for suite, score in scores.items() for task, value in score.tasks.items()}
+    found = _task_means(columns)
+    faults += [f"{suite}/{task} has a score but no items" for suite, task in stored if (suite, task) not in found]
+    faults += [f"{suite}/{task} has items but no score" for suite, task in found if (suite, task) not in stored]
+    for key, value in found.items():
+        if key in stored and not abs(stored[key] - value) <= SCORE_TOLERANCE:
+            faults.append(f"{'/'.join(key)}: the score is {stored[key]}, its items give {value}; evaluate again")
+    return faults
+
+
+def _task_means(columns: Mapping[str, NDArray[Any]]) -> dict[tuple[str, str], float]:
+    """Percent correct of every (suite, task) of the ordered columns."""
+    if not len(columns["item"]):
+        return {}
+    starts = task_starts(columns["suite"], columns["task"])
+    sizes = np.diff(np.append(starts, len(columns["item"])))
+    means = 100.0 * np.add.reduceat(columns["correct"].astype(np.float64), starts) / sizes
+    return {(str(columns["suite"][s]), str(columns["task"][s])): float(m) for s, m in zip(starts, means, strict=True)}
+
+
+def task_starts(suites: NDArray[np.str_], tasks: NDArray[np.str_]) -> NDArray[np.int64]:
+    """First index of every run of equal (suite, task)."""
+    change = (suites[1:] != suites[:-1]) | (tasks[1:] != tasks[:-1])
+    return np.concatenate([np.zeros(1, np.int64), np.flatnonzero(change).astype(np.int64) + 1])
+
+
+def _identity(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        return {}
+    stage = _read_json(path)
+    params, inputs = stage.get("params", {}), stage.get("inputs", {})
+    found = {name: params[name] for name in IDENTITY_PARAMS if name in params}
+    return found | {name: inputs[name] for name in IDENTITY_INPUTS if name in inputs}

@@ -1,0 +1,71 @@
+"""Quantiles and tail probabilities that the analysis needs. `scipy.special` is imported when first used."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+LEVEL = 0.95
+"""Of every interval."""
+POWER = 0.80
+"""Of the smallest detectable effect."""
+
+
+def t_quantile(df: float | NDArray[np.float64], probability: float) -> Any:
+    """Quantile of Student's t; `df` may be an array."""
+    from scipy.special import stdtrit
+
+    return stdtrit(df, probability)
+
+
+def two_sided(level: float = LEVEL) -> float:
+    """The probability whose quantile bounds a central interval of this level."""
+    return 0.5 + level / 2
+
+
+def t_p_value(statistic: float, df: float) -> float:
+    """Two-sided p of a t statistic."""
+    from scipy.special import stdtr
+
+    return float(min(1.0, 2.0 * stdtr(df, -abs(statistic))))
+
+
+def effective_df(critical: float, smallest: float, largest: float) -> float:
+    """The degrees of freedom whose t has `critical` as the bound of its central 95 %.
+
+    `critical` lies between the bounds of the two given degrees of freedom, so bisection finds it.
+    """
+    low, high = float(smallest), float(largest)
+    if t_quantile(low, two_sided()) <= critical:
+        return low
+    for _ in range(200):
+        middle = 0.5 * (low + high)
+        if t_quantile(middle, two_sided()) > critical:
+            low = middle
+        else:
+            high = middle
+    return high
+
+
+def mcnemar_p(gained: int, lost: int) -> float:
+    """Exact two-sided McNemar test: discordant items fall either way with probability 1/2."""
+    from scipy.special import bdtr
+
+    discordant = gained + lost
+    if discordant == 0:
+        return 1.0
+    return float(min(1.0, 2.0 * bdtr(min(gained, lost), discordant, 0.5)))
+
+
+def holm(p_values: Sequence[float]) -> tuple[float, ...]:
+    """p-values adjusted over their family (Holm 1979): the chance of any false positive stays at its level."""
+    order = np.argsort(p_values, kind="stable")
+    adjusted = np.empty(len(p_values))
+    largest = 0.0
+    for rank, index in enumerate(order):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * float(p_values[index])))
+        adjusted[index] = largest
+    return tuple(float(p) for p in adjusted)
