@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from corpora_helper import WORLD, documents, recipe, source
+from corpora_helper import WORLD, documents, file_suites, first_source, recipe, source
 
 from ablab.corpora.resolve import resolve_recipe
 from ablab.errors import InputError
@@ -43,7 +43,7 @@ def test_resolving_gives_digests_and_absolute_paths(layout: Any, tmp_path: Path)
     layout({"one": FILES})
     pairs(tmp_path / "pairs", some=PAIR)
     resolved = resolve_recipe(recipe([source("one", "babylm")], [suite("pairs")]), tmp_path)
-    [made], [items] = resolved.corpus.sources, resolved.evaluation.suites
+    made, [items] = first_source(resolved), file_suites(resolved)
     assert made.path == str(tmp_path / "babylm")
     assert made.digests == {split: hashlib.sha256(text.encode()).hexdigest() for split, text in FILES.items()}
     assert items.path == str(tmp_path / "pairs")
@@ -113,9 +113,9 @@ def test_a_split_shorter_than_a_block_is_refused(layout: Any, tmp_path: Path) ->
 def test_an_exceeded_word_budget_is_refused_with_both_numbers(layout: Any, tmp_path: Path) -> None:
     folder = layout({"one": FILES})
     held = len(FILES["train"].split())
-    [fault] = faults(recipe([source("one", folder)], **{"corpus.word_budget": held - 1}), tmp_path)
+    [fault] = faults(recipe([source("one", folder)], edits={"corpus.word_budget": held - 1}), tmp_path)
     assert f"word_budget={held - 1}" in fault and f"{held} words" in fault
-    assert resolve_recipe(recipe([source("one", folder)], **{"corpus.word_budget": held}), tmp_path).corpus.sources
+    assert resolve_recipe(recipe([source("one", folder)], edits={"corpus.word_budget": held}), tmp_path).corpus.sources
 
 
 def test_one_content_under_two_names_is_refused(layout: Any, tmp_path: Path) -> None:
@@ -194,11 +194,11 @@ def test_remembered_facts_are_used_until_the_file_changes(layout: Any, tmp_path:
     name = next(key for key in stored["files"] if key.endswith("one.train"))
     stored["files"][name]["facts"]["sha256"] = "0" * 64
     cache.write_text(json.dumps(stored))
-    assert resolve_recipe(declared, tmp_path, cache).corpus.sources[0].digests["train"] == "0" * 64
+    assert first_source(resolve_recipe(declared, tmp_path, cache)).digests["train"] == "0" * 64
     path = folder / "train" / "one.train"
     path.write_text(documents(61))
-    changed = resolve_recipe(declared, tmp_path, cache).corpus.sources[0].digests["train"]
-    assert changed == hashlib.sha256(path.read_bytes()).hexdigest() != first.corpus.sources[0].digests["train"]
+    changed = first_source(resolve_recipe(declared, tmp_path, cache)).digests["train"]
+    assert changed == hashlib.sha256(path.read_bytes()).hexdigest() != first_source(first).digests["train"]
     assert list(cache.parent.iterdir()) == [cache]
 
 
@@ -235,5 +235,5 @@ def test_real_text_and_suites_resolve(shared_data: Path, tmp_path: Path) -> None
         [suite("evaluation_data/fast_eval/blimp_fast", "blimp"), suite("evaluation_data/fast_eval/supplement_fast")],
     )
     resolved = resolve_recipe(declared, shared_data, tmp_path / "files.json")
-    assert [len(items.digests) for items in resolved.evaluation.suites] == [67, 5]
+    assert [len(items.digests) for items in file_suites(resolved)] == [67, 5]
     assert resolve_recipe(declared, shared_data, tmp_path / "files.json") == resolved

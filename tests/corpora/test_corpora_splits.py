@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from corpora_helper import WORLD, documents, recipe, source
+from corpora_helper import WORLD, documents, first_source, recipe, source
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -65,7 +65,7 @@ def test_splits_are_disjoint_and_complete(layout: Any, run_stage: Any, tmp_path:
 def test_every_source_gives_its_share_to_the_prompts(layout: Any, run_stage: Any, tmp_path: Path) -> None:
     folder = two_sources(layout)
     resolved = resolve_recipe(
-        recipe([source("one", folder), source("two", folder)], **{"corpus.seed_share": 0.1}), tmp_path
+        recipe([source("one", folder), source("two", folder)], edits={"corpus.seed_share": 0.1}), tmp_path
     )
     result = json.loads((build_corpus(run_stage, resolved) / "result.json").read_text())
     assert [result["sources"][name]["seed"]["documents"] for name in ("one", "two")] == [6, 6]
@@ -86,7 +86,7 @@ def test_no_document_is_in_two_splits_whatever_the_files_share(
     folder = layout({"one": {split: "\n\n".join(documents) for split, documents in files.items()}})
     paths = {split: folder / FILES[split] / f"one.{FILES[split]}" for split in files}
     digests = {split: hashlib.sha256(path.read_bytes()).hexdigest() for split, path in paths.items()}
-    corpus = recipe([source("one", folder) | {"digests": digests}], **{"corpus.seed_share": share}).corpus
+    corpus = recipe([source("one", folder) | {"digests": digests}], edits={"corpus.seed_share": share}).corpus
     locations = {digests[split]: paths[split] for split in files}
     out = tmp_path / "out"
     out.mkdir(exist_ok=True)
@@ -137,7 +137,7 @@ def test_the_choice_of_prompts_does_not_depend_on_the_order_of_documents(layout:
         )
         resolved = resolve_recipe(recipe([source("one", folder)]), tmp_path)
         locations = {
-            value: folder / FILES[s] / f"one.{FILES[s]}" for s, value in resolved.corpus.sources[0].digests.items()
+            value: folder / FILES[s] / f"one.{FILES[s]}" for s, value in first_source(resolved).digests.items()
         }
         build_splits(resolved.corpus, locations, tmp_path, tmp_path, unheard)
         chosen.append(set(texts(tmp_path, "seed")))
@@ -175,7 +175,7 @@ def test_overlap_is_the_share_of_distinct_13_grams_that_train_holds(
             }
         }
     )
-    resolved = resolve_recipe(recipe([source("one", folder)], **{"model.context": 32}), tmp_path)
+    resolved = resolve_recipe(recipe([source("one", folder)], edits={"model.context": 32}), tmp_path)
     overlap = json.loads((build_corpus(run_stage, resolved) / "result.json").read_text())["overlap"]
     assert overlap.keys() == {"seed", "validation", "test"}
     assert (overlap["validation"], overlap["test"]) == (8 / 22, 0.0)
