@@ -8,7 +8,7 @@ sentence that can be written can be read, and nothing else can.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -17,10 +17,10 @@ from ablab.corpora.microworld.world import World
 
 FORMS: dict[str, tuple[str, ...]] = {
     # Timeless facts; "it" and "they" are the kind spoken of last.
-    "eats": ("{kinds} eat {food}.", "every {kind} eats {food}."),
-    "can": ("{kinds} can {ability}.", "every {kind} can {ability}."),
-    "coloured": ("{kinds} are {colour}.", "every {kind} is {colour}."),
-    "lives": ("{kinds} live in the {place}.", "every {kind} lives in the {place}."),
+    "eats": ("every {kind} eats {food}.", "the {kind} eats {food}."),
+    "can": ("every {kind} can {ability}.", "the {kind} can {ability}."),
+    "coloured": ("every {kind} is {colour}.", "the {kind} is {colour}."),
+    "lives": ("every {kind} lives in the {place}.", "the {kind} lives in the {place}."),
     "it_eats": ("it eats {food}.",),
     "it_can": ("it can {ability}.",),
     "it_coloured": ("it is {colour}.",),
@@ -39,8 +39,7 @@ FORMS: dict[str, tuple[str, ...]] = {
     "give": ("{person} gives the {object} to {person2}.",),
     "has": ("{person} has the {object}.",),
     # Where people are and whom they meet.
-    "goes": ("{person} goes to the {place}.", "{person} walks to the {place}."),
-    "at": ("{person} is in the {place}.",),
+    "goes": ("{person} goes to the {place}.", "{person} comes to the {place}."),
     "pronoun_at_near": ("{pronoun} is near the {place}.",),
     "meets_person": ("{person} sees {person2} in the {place}.",),
     "meets_object": ("{person} sees the {object} in the {place}.",),
@@ -58,19 +57,26 @@ FORMS: dict[str, tuple[str, ...]] = {
     "answer_person": ("{person}.",),
     "answer_object": ("the {object}.",),
     "answer_place": ("in the {place}.",),
-    "answer_container": ("in the {container}.",),
     "answer_food": ("{food}.",),
     # Scenery: no claim about the world.
     "hungry": ("{person} is hungry.",),
     "tired": ("{person} goes home.",),
-    "glad": ("{pronoun} is glad.", "{pronoun} smiles."),
+    "glad": ("{pronoun} is glad.", "{pronoun} is happy."),
     "act": ("the {kind} {verb_s} in the {place}.", "this {kind} {verb_s} in the {place}."),
     "act_many": ("the {kinds} {verb} in the {place}.", "these {kinds} {verb} in the {place}."),
-    "act_near": ("the {kind} near the {kind2} {verb_s}.", "the {kind} near the {kinds} {verb_s}."),
-    "act_near_many": ("the {kinds} near the {kind} {verb}.", "the {kinds} near the {kinds2} {verb}."),
-    "watch": ("{person} likes this {kind}.",),
-    "watch_many": ("{person} likes these {kinds}.",),
-    "mirror": ("{person} sees {reflexive} in the {place}.",),
+    "act_near": ("the {kind} near the {kind2} {verb_s}.", "the {kind} near the {kinds2} {verb_s}."),
+    "act_near_many": ("the {kinds} near the {kind2} {verb}.", "the {kinds} near the {kinds2} {verb}."),
+    "act_seeing": (
+        "the {kind} that sees the {kind2} {verb_s}.",
+        "the {kind} that sees the {kinds2} {verb_s}.",
+    ),
+    "act_seeing_many": (
+        "the {kinds} that see the {kind2} {verb}.",
+        "the {kinds} that see the {kinds2} {verb}.",
+    ),
+    "hear": ("{person} hears this {size} {kind} in the {place}.",),
+    "hear_many": ("{person} hears these {size} {kinds} in the {place}.",),
+    "mirror": ("{person} sees {reflexive} in the {place} with the {size} {object}.",),
     "mirror_kind": ("the {kinds} see {reflexive} in the {place}.",),
     "today": ("every day {person} {verb_s} in the {place}.",),
     "yesterday": ("yesterday {person} {verb_ed} in the {place}.",),
@@ -87,6 +93,8 @@ FORMS: dict[str, tuple[str, ...]] = {
 }
 
 _SLOT = re.compile(r"\{([a-z_]+?)(2?)\}")
+_ROLES = {"kinds": "kind", "verb_s": "verb", "verb_ed": "verb"}
+_INFLECTIONS = {"kinds": lexicon.plural, "verb_s": lexicon.third_person, "verb_ed": lexicon.past}
 _TOKEN = re.compile(r"[A-Za-z]+|[.?!]")
 _SENTENCE = re.compile(r"[^.?!]*[.?!]|[^.?!]+$")
 
@@ -154,6 +162,7 @@ def grammar(world: World) -> Grammar:
         classes[verb] = ("verb", verb)
         classes[lexicon.third_person(verb)] = ("verb_s", verb)
         classes[lexicon.past(verb)] = ("verb_ed", verb)
+    classes |= {word: ("size", word) for word in lexicon.SIZES}
     classes |= {word: ("pronoun", word) for word in lexicon.PRONOUNS}
     classes |= {word: ("reflexive", word) for word in lexicon.REFLEXIVES}
     patterns: dict[tuple[str, ...], tuple[str, tuple[str, ...]]] = {}
@@ -162,22 +171,28 @@ def grammar(world: World) -> Grammar:
         for form in forms:
             key, roles = _compile(form)
             patterns[key] = event, roles
-            words |= {token for token in key if token.isalpha()}
+            words |= {token for token in key if not token.startswith("{")}
     return Grammar(classes, frozenset(words), patterns)
 
 
 def _compile(form: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The key under which a form is looked up, and the roles of its slots in order."""
     slots = _SLOT.findall(form)
-    marked = _SLOT.sub(" SLOT ", form)
     classes = iter("{" + name + "}" for name, _ in slots)
-    key = tuple(next(classes) if token == "SLOT" else token for token in _TOKEN.findall(marked))
-    return key, tuple(("kind" if name == "kinds" else name) + number for name, number in slots)
+    tokens = _TOKEN.findall(_SLOT.sub(" SLOT ", form))
+    key = tuple(next(classes) if token == "SLOT" else token for token in tokens)
+    return key, tuple(_ROLES.get(name, name) + number for name, number in slots)
 
 
-def write(form: str, **words: str) -> str:
-    """The sentence of a form with the surfaces given by role (`kinds` takes the plural surface)."""
-    sentence = form.format(**words)
+def write(form: str, roles: Mapping[str, str]) -> str:
+    """The sentence of a form; every slot shows its role's value in the slot's inflection."""
+
+    def surface(slot: re.Match[str]) -> str:
+        name, number = slot.groups()
+        value = roles[_ROLES.get(name, name) + number]
+        return _INFLECTIONS[name](value) if name in _INFLECTIONS else value
+
+    sentence = _SLOT.sub(surface, form)
     return sentence[0].upper() + sentence[1:]
 
 

@@ -18,16 +18,33 @@ KINDS = (
 FOODS = ("nuts", "corn", "grass", "bread", "milk", "soup", "rice", "cake")
 ABILITIES = ("swim", "fly", "climb", "dig", "sing", "dive", "hide", "run")
 COLOURS = ("white", "black", "brown", "grey", "green", "red", "blue", "yellow")
-VERBS = ("rest", "wait", "play", "jump", "walk", "dance", "smile", "laugh", "look", "shout")
+SIZES = ("big", "little", "old", "young")
+VERBS = ("rest", "wait", "play", "jump", "walk", "dance", "smile", "laugh")
 """Intransitive regular verbs; with objects, kinds and places they carry the agreement tasks."""
 
 PRONOUNS = {"she": "girl", "he": "boy"}
 REFLEXIVES = ("herself", "himself", "themselves")
 
-_ONSETS = ("bl", "d", "f", "gl", "h", "k", "m", "pr", "sn", "t", "v", "w", "z")
+_ONSETS = ("dw", "gl", "gw", "kl", "pl", "sn", "sm", "v", "vl", "vr", "z", "zl", "zw")
 _VOWELS = ("a", "e", "i", "o", "u")
 _CODAS = ("ck", "lf", "mp", "nk", "rb", "rm", "rt")
-_REAL_STEMS = frozenset({"duck", "tank", "dark", "farm", "hurt", "dump", "milk"})
+_REAL_STEMS = frozenset(
+    {
+        "gulf",
+        "pluck",
+        "plank",
+        "plink",
+        "plonk",
+        "plunk",
+        "plump",
+        "smack",
+        "smart",
+        "smirk",
+        "smock",
+        "smurf",
+    }
+    | {"snack", "snick", "snort", "snuck", "vamp", "zonk", "klick", "gluck", "verb", "glock", "zuck", "snark"}
+)
 
 
 def nonce_stems() -> tuple[str, ...]:

@@ -23,7 +23,7 @@ class Properties:
     place: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class World:
     """Everything that does not change. Mappings are never written to after construction."""
 
@@ -46,6 +46,8 @@ class World:
     nonce_adjectives: tuple[str, ...]
     nonce_unseen: tuple[str, ...]
     """Stems that no story uses."""
+    ranks: Mapping[str, int]
+    """Word → its position among the words of its class."""
 
     @property
     def people(self) -> tuple[str, ...]:
@@ -53,6 +55,14 @@ class World:
 
     def pronoun(self, person: str) -> str:
         return "she" if person in self.girls else "he"
+
+    def reserved(self, first: str, second: str) -> bool:
+        """Whether stories leave this pair of words to the suites: a quarter of all pairs."""
+        return (self.ranks[first] + self.ranks[second]) % 4 == 0
+
+    def kept_back(self, first: str, seconds: Iterable[str]) -> list[str]:
+        """Those of `seconds` that form a reserved pair with `first`: at least one, of 4 or more."""
+        return [second for second in seconds if second != first and self.reserved(first, second)]
 
     def reflexive(self, person: str) -> str:
         return "herself" if person in self.girls else "himself"
@@ -64,13 +74,14 @@ def build(seed: int) -> World:
     rng = random.Random(f"microworld/{seed}/world")
     girls, boys = pick(rng, lexicon.GIRLS, 4), pick(rng, lexicon.BOYS, 4)
     people = girls + boys
-    places = pick(rng, lexicon.PLACES, 8)
-    foods = pick(rng, lexicon.FOODS, 6)
-    abilities, colours = pick(rng, lexicon.ABILITIES, 6), pick(rng, lexicon.COLOURS, 6)
-    kinds = pick(rng, lexicon.KINDS, 10)
+    places = pick(rng, lexicon.PLACES, 6)
+    foods = pick(rng, lexicon.FOODS, 5)
+    abilities, colours = pick(rng, lexicon.ABILITIES, 5), pick(rng, lexicon.COLOURS, 5)
+    kinds = pick(rng, lexicon.KINDS, 8)
     columns = (spread(rng, values, len(kinds)) for values in (foods, abilities, colours, places))
     properties = [Properties(*row) for row in zip(*columns, strict=True)]
     halves = list(zip(places[::2], places[1::2], strict=True))
+    objects = pick(rng, lexicon.OBJECTS, 8)
     stems = list(lexicon.nonce_stems())
     rng.shuffle(stems)
     n = NONCE_STEMS_TAUGHT
@@ -80,7 +91,7 @@ def build(seed: int) -> World:
         boys=boys,
         places=places,
         containers=lexicon.CONTAINERS,
-        objects=pick(rng, lexicon.OBJECTS, 10),
+        objects=objects,
         foods=foods,
         kinds=dict(zip(kinds, properties, strict=True)),
         homes=dict(zip(people, spread(rng, places, len(people)), strict=True)),
@@ -92,6 +103,9 @@ def build(seed: int) -> World:
             stem + suffix for stem, suffix in zip(stems[2 * n : 3 * n], ("able", "ish") * n, strict=False)
         ),
         nonce_unseen=tuple(stems[3 * n :]),
+        ranks={
+            word: rank for words in (people, places, kinds, objects, lexicon.VERBS) for rank, word in enumerate(words)
+        },
     )
 
 

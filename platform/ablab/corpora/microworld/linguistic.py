@@ -1,0 +1,138 @@
+"""Suites of whole sentences: minimal pairs, and answers that fit their question or do not.
+
+Every sentence joins words that stories never join in that construction (`World.reserved`).
+"""
+
+from __future__ import annotations
+
+import random
+
+from ablab.corpora.microworld.items import Question, pair, sentence
+from ablab.corpora.microworld.lexicon import SIZES, VERBS, past, plural, third_person
+from ablab.corpora.microworld.world import World
+
+
+def _mirrored(frame: str, subjects: tuple[str, str], verbs: tuple[str, str]) -> tuple[Question, ...]:
+    """Each subject with its own verb against the other's verb."""
+    first, second = (frame.format(s, v) for s, v in zip(subjects, verbs, strict=True))
+    first_bad, second_bad = (frame.format(s, v) for s, v in zip(subjects, reversed(verbs), strict=True))
+    return pair(first, first_bad), pair(second, second_bad)
+
+
+def _acting(world: World, rng: random.Random) -> tuple[str, str, tuple[str, str], tuple[str, str]]:
+    """A kind, another kind, the kind in both numbers, and a verb in the forms that go with them."""
+    kind, other = rng.sample(list(world.kinds), 2)
+    verb = rng.choice(world.kept_back(kind, VERBS))
+    return kind, other, (f"The {kind}", f"The {plural(kind)}"), (third_person(verb), verb)
+
+
+def agreement_simple(world: World, rng: random.Random) -> tuple[Question, ...]:
+    _, _, subjects, verbs = _acting(world, rng)
+    return _mirrored(f"{{}} {{}} in the {rng.choice(world.places)}.", subjects, verbs)
+
+
+def agreement_attractor(world: World, rng: random.Random) -> tuple[Question, ...]:
+    """The noun next to the verb has the other number than the subject."""
+    _, other, (one, many), verbs = _acting(world, rng)
+    subjects = f"{one} near the {plural(other)}", f"{many} near the {other}"
+    return _mirrored("{} {}.", subjects, verbs)
+
+
+def agreement_relative(world: World, rng: random.Random) -> tuple[Question, ...]:
+    """As with the attractor, which now stands in a relative clause."""
+    _, other, (one, many), verbs = _acting(world, rng)
+    subjects = f"{one} that sees the {plural(other)}", f"{many} that see the {other}"
+    return _mirrored("{} {}.", subjects, verbs)
+
+
+def determiner_noun(world: World, rng: random.Random) -> tuple[Question, ...]:
+    who = rng.choice(world.people)
+    kind = rng.choice(world.kept_back(who, world.kinds))
+    frame = f"{who} hears {{}} {rng.choice(SIZES)} {{}} in the {rng.choice(world.places)}."
+    return _mirrored(frame, ("this", "these"), (kind, plural(kind)))
+
+
+def anaphor_gender(world: World, rng: random.Random) -> tuple[Question, ...]:
+    people = rng.choice(world.girls), rng.choice(world.boys)
+    place = rng.choice(world.places)
+    thing = rng.choice(world.kept_back(place, world.objects))
+    frame = f"{{}} sees {{}} in the {place} with the {rng.choice(SIZES)} {thing}."
+    return _mirrored(frame, people, ("herself", "himself"))
+
+
+def tense(world: World, rng: random.Random) -> tuple[Question, ...]:
+    who = rng.choice(world.people)
+    verb = rng.choice(world.kept_back(who, VERBS))
+    frame = f"{{}} {who} {{}} in the {rng.choice(world.places)}."
+    return _mirrored(frame, ("Every day", "Yesterday"), (third_person(verb), past(verb)))
+
+
+MINIMAL_PAIRS = {
+    "agreement_simple": agreement_simple,
+    "agreement_attractor": agreement_attractor,
+    "agreement_relative": agreement_relative,
+    "determiner_noun": determiner_noun,
+    "anaphor_gender": anaphor_gender,
+    "tense": tense,
+}
+
+
+def _sight(world: World, rng: random.Random) -> dict[str, str]:
+    """Somebody, whom or what they see, and where: pairs that no story joins."""
+    who = rng.choice(world.people)
+    whom = rng.choice(world.kept_back(who, world.people))
+    thing = rng.choice(world.kept_back(who, world.objects))
+    place = rng.choice(world.kept_back(who, world.places))
+    return {"person": who, "person2": whom, "object": thing, "place": place}
+
+
+def _two_sights(world: World, rng: random.Random) -> tuple[dict[str, str], dict[str, str]]:
+    """Two sights without a word in common."""
+    first = second = _sight(world, rng)
+    while set(first.values()) & set(second.values()):
+        second = _sight(world, rng)
+    return first, second
+
+
+def who_or_what(world: World, rng: random.Random) -> tuple[Question, ...]:
+    """Whom the one sees or what the other sees: a person or a thing."""
+    first, second = _two_sights(world, rng)
+    told = sentence("meets_object", **second) + " " + sentence("meets_person", **first)
+    questions = sentence("ask_whom", **first), sentence("ask_what", **second)
+    answers = f"{first['person2']}.", sentence("answer_object", **second)
+    return _mirrored(f"{told} {{}} {{}}", questions, answers)
+
+
+def what_or_where(world: World, rng: random.Random) -> tuple[Question, ...]:
+    """What somebody sees or where: a thing or a place."""
+    first, second = _two_sights(world, rng)
+    told = sentence("goes", **second) + " " + sentence("meets_object", **first)
+    questions = sentence("ask_what", **first), sentence("ask_where_object", **first)
+    answers = sentence("answer_object", **first), sentence("answer_place", **first)
+    return _mirrored(f"{told} {{}} {{}}", questions, answers)
+
+
+def subject_or_object(world: World, rng: random.Random) -> tuple[Question, ...]:
+    """Who sees somebody against whom somebody sees."""
+    first, second = _two_sights(world, rng)
+    told = sentence("goes", **second) + " " + sentence("meets_person", **first)
+    who, whom = first["person"], first["person2"]
+    questions = sentence("ask_who_sees_person", person=whom), sentence("ask_whom", person=who)
+    return _mirrored(f"{told} {{}} {{}}", questions, (f"{who}.", f"{whom}."))
+
+
+def which_place(world: World, rng: random.Random) -> tuple[Question, ...]:
+    """Where the one was seen against where the other was seen."""
+    sights = _two_sights(world, rng)
+    told = " ".join(sentence("meets_object", **sight) for sight in sights)
+    first, second = (sentence("ask_where_object", **sight) for sight in sights)
+    answers = [sentence("answer_place", **sight) for sight in sights]
+    return _mirrored(f"{told} {{}} {{}}", (first, second), (answers[0], answers[1]))
+
+
+QA_CONGRUENCE = {
+    "who_or_what": who_or_what,
+    "what_or_where": what_or_where,
+    "subject_or_object": subject_or_object,
+    "which_place": which_place,
+}
