@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ablab.analysis.comparison import Effect, Inference, Interval
 from ablab.analysis.crossed import Array, Spread, mean_squares, new_items, new_items_and_replicates, new_replicates
 from ablab.analysis.results import ArmResults, ReplicateResult, same_items, task_starts
-from ablab.analysis.students import POWER, effective_df, mcnemar_p, t_p_value, t_quantile, two_sided
+from ablab.analysis.students import detectable_multiple, effective_df, mcnemar_p, t_p_value, t_quantile, two_sided
 from ablab.errors import InputError, did_you_mean
 from ablab.spec.metrics import PERPLEXITY
 
@@ -180,4 +180,4 @@ def p_beyond(estimate: float, boundary: float, interval: Interval) -> float:
 def _detectable(interval: Interval | None) -> float | None:
     if interval is None or interval.se == 0.0:
         return None
-    return interval.se * float(t_quantile(interval.df, two_sided()) + t_quantile(interval.df, POWER))
+    return interval.se * detectable_multiple(interval.df)

@@ -33,6 +33,13 @@ def t_p_value(statistic: float, df: float) -> float:
     return float(min(1.0, 2.0 * stdtr(df, -abs(statistic))))
 
 
+def detectable_multiple(df: float) -> float:
+    """Standard errors by which a true effect must differ from 0 to be found with `POWER`: noncentral t."""
+    from scipy.special import nctdtrinc
+
+    return float(nctdtrinc(df, 1.0 - POWER, float(t_quantile(df, two_sided()))))
+
+
 def effective_df(critical: float, smallest: float, largest: float) -> float:
     """The degrees of freedom whose t has `critical` as the bound of its central 95 %.
 
