@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -26,7 +27,8 @@ pytestmark = [
 
 
 def test_real_suites_are_read_and_every_item_scored(fresh: Callable[..., StageContext]) -> None:
-    suites, locations = [], {}
+    suites: list[dict[str, Any]] = []
+    locations: dict[str, Path] = {}
     for name, folder in (("blimp", "blimp_fast"), ("supplement", "supplement_fast")):
         files = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted((DATA / folder).iterdir())}
         locations |= {digest: DATA / folder / file for file, digest in files.items()}
