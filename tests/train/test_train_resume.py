@@ -1,0 +1,159 @@
+"""Laws of resuming: a training killed at any moment and started again gives the bytes of an undisturbed one."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ablab.spec.placement import Numerics
+from ablab.store.context import StageContext
+from ablab.train.stage import train
+
+MakeContext = Callable[..., StageContext]
+DigestFiles = Callable[[Path], dict[str, str]]
+SCRIPT = Path(__file__).parent / "killed_training.py"
+
+
+class Stopped(Exception):
+    """What ends a training from outside, in place of a kill."""
+
+
+def stop_at(ctx: StageContext, step: int) -> None:
+    """Train until `step` is reported done, then stop without warning."""
+
+    def stopping(done: int, total: int, unit: str, note: str = "") -> None:
+        if done >= step:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        train(with_progress(ctx, stopping))
+
+
+def with_progress(ctx: StageContext, progress: Any) -> StageContext:
+    return StageContext(**{**vars(ctx), "progress": progress, "out": fresh(ctx.out)})
+
+
+def fresh(out: Path) -> Path:
+    """An empty directory beside `out`, as the store gives to every attempt."""
+    attempt = out.with_name(f"{out.name}-{len(list(out.parent.iterdir()))}")
+    attempt.mkdir()
+    return attempt
+
+
+def resume(ctx: StageContext) -> tuple[StageContext, list[str]]:
+    """Train again with the same work; the finished context and the notes that were shown."""
+    notes: list[str] = []
+    again = with_progress(ctx, lambda done, total, unit, note="": notes.append(note))
+    train(again)
+    return again, [note for note in notes if "resume" in note]
+
+
+@pytest.fixture(autouse=True)
+def every_step_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ablab.train.loop.REPORT_SECONDS", 0.0)
+
+
+@pytest.mark.parametrize(
+    ("seed", "changes"),
+    [(1, {"share": 0.5}), (2, {"precision": "bf16"})],
+    ids=["mixed-fp32", "real-bf16"],
+)
+def test_killed_trainings_give_the_bytes_of_an_undisturbed_one(
+    seed: int, changes: dict[str, Any], make_context: MakeContext, tmp_path: Path, digest_files: DigestFiles
+) -> None:
+    ctx = make_context(**changes)
+    draw = random.Random(seed)
+    attempts = [{"work": tmp_path / "0/work", "out": tmp_path / "0/out", "at_operation": None, "at_time": None}]
+    for run in (1, 2, 3):
+        kills = sorted(draw.random() for _ in range(2))
+        places = [{"at_operation": kills[0], "at_time": None}, {"at_operation": None, "at_time": kills[1]}]
+        for place in (*draw.sample(places, 2), {"at_operation": None, "at_time": None}):
+            attempts.append({"work": tmp_path / f"{run}/work", "out": tmp_path / f"{run}/out", **place})
+    plan = {"params": dict(ctx.params), "inputs": ctx.inputs, "attempts": attempts}
+    (tmp_path / "plan.json").write_text(json.dumps(plan, default=str))
+    command = [sys.executable, str(SCRIPT), str(tmp_path / "plan.json")]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    finished = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=environment)
+    statuses = json.loads(finished.stdout)["statuses"]
+    assert statuses[0] == 0 and statuses[3::3] == [0, 0, 0]
+    assert statuses.count(-9) >= 3
+    undisturbed = digest_files(tmp_path / "0/out")
+    assert "curves.jsonl" in undisturbed
+    for run in (1, 2, 3):
+        assert digest_files(tmp_path / f"{run}/out") == undisturbed
+    assert any(int((tmp_path / f"{run}/work/resumed_from_step").read_text()) > 0 for run in (1, 2, 3))
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_stopped_training_continues_from_its_last_checkpoint_bit_by_bit(
+    precision: str, make_context: MakeContext, digest_files: DigestFiles
+) -> None:
+    whole, stopped = make_context("whole", precision=precision), make_context("stopped", precision=precision)
+    train(whole)
+    stop_at(stopped, 8)
+    again, notes = resume(stopped)
+    assert stopped.costs["resumed_from_step"] == 6
+    assert notes == []
+    assert digest_files(again.out) == digest_files(whole.out)
+
+
+def test_a_training_killed_after_its_last_step_only_hands_over(
+    make_context: MakeContext, digest_files: DigestFiles
+) -> None:
+    ctx = make_context()
+    train(ctx)
+    again, _ = resume(ctx)
+    assert ctx.costs["resumed_from_step"] == 12
+    assert digest_files(again.out) == digest_files(ctx.out)
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        "resume/step-00000006/state/mp_rank_00_model_states.pt",
+        "resume/step-00000006/curves.jsonl",
+        "resume/step-00000006/marker.json",
+        "checkpoints/step-00000003/model.safetensors",
+    ],
+)
+def test_a_damaged_resume_state_is_noted_and_not_loaded(
+    damaged: str, make_context: MakeContext, digest_files: DigestFiles
+) -> None:
+    whole, ctx = make_context("whole"), make_context("damaged")
+    train(whole)
+    stop_at(ctx, 8)
+    content = bytearray((ctx.work / damaged).read_bytes())
+    content[len(content) // 2] ^= 1
+    (ctx.work / damaged).write_bytes(content)
+    again, notes = resume(ctx)
+    assert len(notes) == 1
+    assert "resume state step-00000006 not used" in notes[0]
+    assert "from step 0" in notes[0]
+    assert ctx.costs["resumed_from_step"] == 0
+    assert digest_files(again.out) == digest_files(whole.out)
+
+
+def test_a_resume_state_of_other_numerics_is_not_continued(
+    make_context: MakeContext, digest_files: DigestFiles
+) -> None:
+    numerics = Numerics(micro_batch=2)
+    whole, ctx = make_context("whole", numerics=numerics), make_context("ctx")
+    train(whole)
+    stop_at(ctx, 8)
+    again, notes = resume(StageContext(**{**vars(ctx), "numerics": numerics}))
+    assert "micro_batch=4 (now 2)" in notes[0]
+    assert digest_files(again.out) == digest_files(whole.out)
+
+
+def test_only_the_newest_resume_state_is_kept(make_context: MakeContext) -> None:
+    ctx = make_context()
+    train(ctx)
+    assert [path.name for path in (ctx.work / "resume").iterdir()] == ["step-00000012"]
