@@ -114,6 +114,16 @@ def test_the_generation_seed_alone_changes_the_draws(context: Contexts, params: 
     assert not np.array_equal(sequences(one.out), sequences(other.out))
 
 
+def test_bfloat16_gives_the_same_bytes_twice_and_not_those_of_float32(context: Contexts, params: Params) -> None:
+    one, other, exact = (
+        context(params(precision="bf16"), "one"),
+        context(params(precision="bf16"), "other"),
+        context(params()),
+    )
+    assert generate(one) == generate(other) != generate(exact)
+    assert digests(one.out) == digests(other.out)
+
+
 def test_the_prompt_is_left_out_of_the_text_when_asked(
     context: Contexts, params: Params, vocabulary: Vocabulary
 ) -> None:
