@@ -63,7 +63,9 @@ class Executor:
             self._dispatch(pool, leases)
             busy = [worker for worker in pool.workers if worker.task is not None]
             if not busy and not self._waiting:
-                return
+                if not self._ready(pool):
+                    return
+                continue  # another process's result has just made more ready
             event = pool.next_event(WAIT_S)
             if event is not None:
                 self._handle(pool, leases, *event)

@@ -136,9 +136,6 @@ def _uses(arms: dict[str, tuple[Lowered, ...]]) -> dict[str, list[Use]]:
         for position, lowered in enumerate(replicates):
             for role, stage in lowered.roles.items():
                 uses.setdefault(stage.key, []).append(Use(name, position, role))
-            for stage in lowered.stages():
-                if stage.key not in uses:
-                    uses[stage.key] = [Use(name, position, stage.kind)]
     return uses
 
 

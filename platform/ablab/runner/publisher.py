@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any
 
 from ablab import tracking
-from ablab.errors import RunError
+from ablab.errors import AblabError, RunError
 from ablab.runner.pipes import sender, tasks
 from ablab.runner.plan import PlannedStage
 from ablab.runner.pool import WorkerProcess
@@ -85,7 +85,7 @@ def main(task_pipe: int, event_pipe: int) -> None:
                 record = next(r for r in read_executions(store.root) if r.id == task["execution"])
                 publish_execution(tracker, store, record, settings)
                 send({"published": record.id})
-    except RunError as error:
+    except AblabError as error:
         send({"failed": str(error)})
         raise
 

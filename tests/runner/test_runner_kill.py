@@ -1,0 +1,90 @@
+"""Laws 2 and 3: whatever is killed and whenever, the same command ends with the same bytes."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from tiny_helper import NAME, command, environment, plan_stages, run_tiny, stage_bytes
+
+from ablab.spec import KINDS
+
+MOMENTS = random.Random(20_251_122)
+
+
+def _kill_during(kind: str, home: Path, keys: dict[str, str], *, worker: bool) -> bool:
+    """Start the command, kill it (or the worker alone) while a stage of this kind is computed; False if too late."""
+    process = subprocess.Popen(
+        command("run-ablation", NAME, "--scale", "tiny", "--jobs", "2"),
+        env=environment(home),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        attempts = home / "store" / ".attempts"
+        while process.poll() is None:
+            running = [path.name for path in attempts.glob("*") if keys[path.name.split("_")[0]] == kind]
+            if running:
+                time.sleep(MOMENTS.uniform(0.0, 0.3))
+                victim = int(running[0].split("_")[1]) if worker else process.pid
+                os.kill(victim, signal.SIGKILL)
+                return True
+            time.sleep(0.002)
+        return False
+    finally:
+        if not worker:
+            process.kill()
+        process.wait(timeout=300)
+
+
+def test_killed_in_every_kind_of_stage_the_same_command_gives_the_same_bytes(
+    finished_home: Path, tmp_path: Path
+) -> None:
+    home = tmp_path / "home"
+    keys = {stage["key"]: stage["kind"] for stage in plan_stages(home)}
+    hit = [kind for number, kind in enumerate(KINDS) if _kill_during(kind, home, keys, worker=number % 2 == 1)]
+    assert {"corpus", "train", "generate", "evaluate"} <= set(hit), hit
+    done = run_tiny(home)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert stage_bytes(home) == stage_bytes(finished_home)
+    assert not list((home / "store" / ".work").glob("*")), "work of finished stages is removed"
+    assert not list((home / "store" / ".attempts").glob("*")), "half-written attempts are swept away"
+
+
+@pytest.mark.parametrize("kind", ["train"])
+def test_workers_end_when_the_run_that_started_them_is_killed(kind: str, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    keys = {stage["key"]: stage["kind"] for stage in plan_stages(home)}
+    assert _kill_during(kind, home, keys, worker=False)
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        left = [
+            pid
+            for pid in (path.name for path in Path("/proc").glob("[0-9]*"))
+            if str(home) in _environ(pid) and "ablab.runner" in _arguments(pid)
+        ]
+        if not left:
+            return
+        time.sleep(0.1)
+    pytest.fail(f"processes {left} outlived the run")
+
+
+def _environ(pid: str) -> str:
+    return _read(pid, "environ")
+
+
+def _arguments(pid: str) -> str:
+    return _read(pid, "cmdline")
+
+
+def _read(pid: str, what: str) -> str:
+    try:
+        return Path(f"/proc/{pid}/{what}").read_bytes().decode(errors="replace")
+    except OSError:  # the process has ended meanwhile
+        return ""
