@@ -55,13 +55,11 @@ def test_the_known_revisions_are_the_migration_files() -> None:
 def test_a_new_revision_can_be_written_from_the_template(tmp_path: Path) -> None:
     from alembic.script import ScriptDirectory
 
-    script = ScriptDirectory.from_config(migration_config())
-    script.version_locations = str(tmp_path)
-    made = ScriptDirectory(script.dir, version_locations=[str(tmp_path)]).generate_revision(
-        "0002", "why", version_path=str(tmp_path), head="base", splice=True
-    )
-    assert made is not None
-    compile(Path(made.path).read_text(), made.path, "exec")
+    folder = ScriptDirectory.from_config(migration_config()).dir
+    script = ScriptDirectory(folder, version_locations=[str(tmp_path)])
+    made = script.generate_revision("0001", "why", version_path=str(tmp_path))
+    assert made is not None and made.revision == "0001"
+    assert [one.revision for one in script.walk_revisions()] == ["0001"]
 
 
 def test_opening_again_keeps_what_is_there_and_imports_no_alembic(url: str) -> None:
@@ -126,6 +124,13 @@ def test_an_unreachable_server_is_bad_input_without_the_password() -> None:
 
 
 @pytest.mark.postgres
+@pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg"])
+def test_every_spelling_of_postgresql_opens_one_registry(postgres_url: str, scheme: str) -> None:
+    with open_registry(postgres_url) as registry, open_registry(postgres_url.replace("postgresql", scheme)) as other:
+        assert other.execution(registry.start_execution(execution())).status == "running"
+
+
+@pytest.mark.postgres
 def test_a_server_without_the_database_is_bad_input(postgres_server: Any) -> None:
     with pytest.raises(InputError, match='database "nowhere" does not exist'):
         open_registry(postgres_server.url("nowhere"))
@@ -139,6 +144,7 @@ def test_a_server_without_the_database_is_bad_input(postgres_server: Any) -> Non
         ("sqlite://", "must name a file"),
         ("sqlite:///:memory:", "must name a file"),
         ("mysql://anna:sesame@host/lab", "must start with sqlite: or postgresql:"),
+        ("sqlite:////tmp/registry.db?mode=ro", "takes no options"),
         ("postgresql+psycopg2://host/lab", "must start with sqlite: or postgresql:"),
         ("postgresql://anna:sesame@host:port/lab", "is not a database URL"),
     ],

@@ -164,7 +164,7 @@ def _hammer(url: str, folder: Path, seed: int, seconds: float) -> None:
 
 def test_two_processes_never_hold_one_lease_even_if_some_are_killed(url: str, tmp_path: Path) -> None:
     open_registry(url).close()
-    processes = [FORK.Process(target=_hammer, args=(url, tmp_path, seed, 3.0)) for seed in range(6)]
+    processes = [FORK.Process(target=_hammer, args=(url, tmp_path, seed, 2.0)) for seed in range(6)]
     for process in processes:
         process.start()
     for process in processes:
@@ -173,6 +173,29 @@ def test_two_processes_never_hold_one_lease_even_if_some_are_killed(url: str, tm
     assert set(codes) <= {0, -signal.SIGKILL}, codes
     with open_registry(url) as registry:  # nothing stays locked by the dead
         assert all(registry.try_acquire(name * 64, owner()) for name in "abc")
+
+
+def test_of_processes_that_take_over_one_dead_lease_exactly_one_succeeds(url: str, tmp_path: Path) -> None:
+    keys = [f"{number:064x}" for number in range(40)]
+    dead = owner("dead", replace(this_process(), started="1"))
+    with open_registry(url) as registry:
+        assert all(registry.try_acquire(key, dead) for key in keys)
+    barrier = FORK.Barrier(4)
+
+    def take_all(number: int) -> None:
+        with open_registry(url) as mine:
+            barrier.wait(timeout=60)
+            won = [key for key in keys if mine.try_acquire(key, owner(str(number)))]
+            barrier.wait(timeout=60)  # whoever ends early is dead, and what it won may be taken again
+        (tmp_path / f"won-{number}").write_text("\n".join(won))
+
+    processes = [FORK.Process(target=take_all, args=(number,)) for number in range(4)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(timeout=60)
+    won = [key for number in range(4) for key in (tmp_path / f"won-{number}").read_text().split()]
+    assert sorted(won) == keys
 
 
 def test_threads_of_one_process_share_a_registry(registry: Registry) -> None:

@@ -67,6 +67,14 @@ def test_executions_are_listed_newest_first_and_filtered(registry: Registry) -> 
     assert registry.executions(ablation="%") == []
 
 
+def test_a_beginning_of_several_ids_is_refused_with_them(registry: Registry) -> None:
+    made = [registry.start_execution(execution()) for _ in range(17)]  # of 16 first digits one occurs twice
+    digits = [one[0] for one in made]
+    digit = max(digits, key=digits.count)
+    with pytest.raises(InputError, match=f"several executions begin with '{digit}': {digit}"):
+        registry.execution(digit)
+
+
 def test_an_unknown_execution_is_bad_input_to_read_and_a_lost_registry_to_write(registry: Registry) -> None:
     for unknown in ("f" * 32, "", "%"):
         with pytest.raises(InputError, match="no execution has the id"):
@@ -205,7 +213,7 @@ def test_reindex_of_many_stages_is_one_transaction(registry: Registry) -> None:
 
 def test_reindex_names_every_fault_of_every_manifest_and_changes_nothing(registry: Registry) -> None:
     registry.record_stage(stage(1))
-    bad = [
+    bad: list[dict[str, Any]] = [
         {"kind": "train"},
         {"key": key(2), "kind": "train", "seconds": math.nan, "finished_at": "yesterday"},
         {"key": key(3), "kind": 3, "bytes": -1, "costs": []},

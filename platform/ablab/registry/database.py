@@ -113,6 +113,8 @@ def _checked(url: str, shown: str) -> URL:
                 f"ABLAB_REGISTRY_URL={shown} must name a file, because processes share the registry; "
                 "use sqlite:////path/to/registry.db"
             )
+        if parsed.query:
+            raise InputError(f"ABLAB_REGISTRY_URL={shown} takes no options after '?'; remove them")
         return parsed.set(drivername="sqlite")
     if parsed.drivername in {"postgres", "postgresql", "postgresql+psycopg"}:
         return parsed.set(drivername="postgresql+psycopg")
