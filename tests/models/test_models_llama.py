@@ -74,5 +74,5 @@ def test_half_precision_keeps_rotary_frequencies_in_fp32(tmp_path: Path) -> None
 
 
 def test_load_checkpoint_with_missing_files_names_them(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no config.json and no model.safetensors"):
+    with pytest.raises(InputError, match=r"no config\.json and no model\.safetensors"):
         load_checkpoint(tmp_path)

@@ -1,8 +1,9 @@
 """Runs trainings in forked children and kills some of them with SIGKILL; a script that a test starts.
 
-Reads a plan from the JSON file argv[1]: `{"params", "inputs", "attempts": [{"work", "out", "at_operation", "at_time"}]}`.
-Attempt 0 is undisturbed; of it, `at_operation` is a share of its file operations and `at_time` of its duration, at
-which an attempt is killed (null: not at all). Prints every attempt's exit status, -9 for a killed one, as JSON.
+Reads a plan from the JSON file argv[1]: `{"inputs", "attempts": [{"params", "work", "out", "at_operation",
+"at_time"}]}`.
+An attempt is killed at a share (0 to 1) of the file operations or of the duration of the last attempt that was not
+killed; null twice lets it finish. Prints every attempt's exit status, -9 for a killed one, as JSON.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ def child(plan: dict[str, Any], entry: dict[str, Any], limit: int | None) -> int
     sys.addaudithook(operations)
     ctx = StageContext(
         key="0" * 64,
-        params=plan["params"],
+        params=entry["params"],
         inputs={name: Path(path) for name, path in plan["inputs"].items()},
         locations={},
         out=out,
@@ -80,19 +81,21 @@ def attempt(plan: dict[str, Any], entry: dict[str, Any], limit: int | None, seco
 
 def main() -> None:
     plan = json.loads(Path(sys.argv[1]).read_text())
-    # Import DeepSpeed once, for all children. The process group is each child's own: its threads do not survive a fork.
+    # Import what trainings import once, for all children. The process group is each child's own: threads do not
+    # survive a fork.
     os.environ["DS_ACCELERATOR"] = "cpu"
     import deepspeed  # noqa: F401
+    import functorch.compile  # type: ignore[import-untyped]  # noqa: F401
 
-    began = time.monotonic()
-    first, *others = plan["attempts"]
-    status, operations = attempt(plan, first, None, None)
-    duration = time.monotonic() - began
-    statuses = [status]
-    for entry in others:
+    statuses, operations, duration = [], 0, 0.0
+    for entry in plan["attempts"]:
         limit = None if entry["at_operation"] is None else 1 + int(entry["at_operation"] * (operations - 1))
         seconds = None if entry["at_time"] is None else entry["at_time"] * duration
-        statuses.append(attempt(plan, entry, limit, seconds)[0])
+        began = time.monotonic()
+        status, counted = attempt(plan, entry, limit, seconds)
+        statuses.append(status)
+        if status == 0:
+            operations, duration = counted, time.monotonic() - began
     json.dump({"statuses": statuses, "operations": operations}, sys.stdout)
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ablab.train.data import Batches, BlockOrder, Blocks, permutation
+from ablab.train.data import Batches, BlockOrder, Blocks, PoolName, permutation
 
 shares = st.one_of(
     st.floats(0.0, 1.0, allow_nan=False, width=64),
@@ -104,7 +104,7 @@ def test_windows_predict_every_token_of_their_blocks_once(size: int, context: in
 
 def test_batches_hold_the_windows_of_the_order() -> None:
     real, synthetic = np.arange(50, dtype=np.uint16), np.arange(100, 140, dtype=np.uint16)
-    pools = {"real": Blocks(real, 4), "synthetic": Blocks(synthetic, 4)}
+    pools: dict[PoolName, Blocks] = {"real": Blocks(real, 4), "synthetic": Blocks(synthetic, 4)}
     order = BlockOrder(5, len(pools["real"]), len(pools["synthetic"]), 0.4)
     batches = Batches(order, pools, blocks_per_step=5)
     for step in range(6):

@@ -29,8 +29,8 @@ class Stopped(Exception):
 def stop_at(ctx: StageContext, step: int) -> None:
     """Train until `step` is reported done, then stop without warning."""
 
-    def stopping(done: int, total: int, unit: str, note: str = "") -> None:
-        if done >= step:
+    def stopping(*report: Any) -> None:
+        if report[0] >= step:
             raise Stopped
 
     with pytest.raises(Stopped):
@@ -51,7 +51,7 @@ def fresh(out: Path) -> Path:
 def resume(ctx: StageContext) -> tuple[StageContext, list[str]]:
     """Train again with the same work; the finished context and the notes that were shown."""
     notes: list[str] = []
-    again = with_progress(ctx, lambda done, total, unit, note="": notes.append(note))
+    again = with_progress(ctx, lambda *report: notes.append(report[3]))
     train(again)
     return again, [note for note in notes if "resume" in note]
 
@@ -61,35 +61,41 @@ def every_step_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ablab.train.loop.REPORT_SECONDS", 0.0)
 
 
-@pytest.mark.parametrize(
-    ("seed", "changes"),
-    [(1, {"share": 0.5}), (2, {"precision": "bf16"})],
-    ids=["mixed-fp32", "real-bf16"],
-)
-def test_killed_trainings_give_the_bytes_of_an_undisturbed_one(
-    seed: int, changes: dict[str, Any], make_context: MakeContext, tmp_path: Path, digest_files: DigestFiles
-) -> None:
-    ctx = make_context(**changes)
-    draw = random.Random(seed)
-    attempts = [{"work": tmp_path / "0/work", "out": tmp_path / "0/out", "at_operation": None, "at_time": None}]
-    for run in (1, 2, 3):
-        kills = sorted(draw.random() for _ in range(2))
-        places = [{"at_operation": kills[0], "at_time": None}, {"at_operation": None, "at_time": kills[1]}]
-        for place in (*draw.sample(places, 2), {"at_operation": None, "at_time": None}):
-            attempts.append({"work": tmp_path / f"{run}/work", "out": tmp_path / f"{run}/out", **place})
-    plan = {"params": dict(ctx.params), "inputs": ctx.inputs, "attempts": attempts}
+def run_attempts(tmp_path: Path, ctx: StageContext, attempts: list[dict[str, Any]]) -> list[int]:
+    """Exit statuses of the attempts, run by the script beside this file."""
+    plan = {"inputs": ctx.inputs, "attempts": attempts}
     (tmp_path / "plan.json").write_text(json.dumps(plan, default=str))
     command = [sys.executable, str(SCRIPT), str(tmp_path / "plan.json")]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     finished = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=environment)
-    statuses = json.loads(finished.stdout)["statuses"]
-    assert statuses[0] == 0 and statuses[3::3] == [0, 0, 0]
-    assert statuses.count(-9) >= 3
-    undisturbed = digest_files(tmp_path / "0/out")
-    assert "curves.jsonl" in undisturbed
-    for run in (1, 2, 3):
-        assert digest_files(tmp_path / f"{run}/out") == undisturbed
-    assert any(int((tmp_path / f"{run}/work/resumed_from_step").read_text()) > 0 for run in (1, 2, 3))
+    statuses: list[int] = json.loads(finished.stdout)["statuses"]
+    return statuses
+
+
+def test_killed_trainings_give_the_bytes_of_an_undisturbed_one(
+    make_context: MakeContext, tmp_path: Path, digest_files: DigestFiles
+) -> None:
+    draw = random.Random(1)
+    attempts: list[dict[str, Any]] = []
+    contexts = {
+        name: make_context(f"plan-{name}", **changes)
+        for name, changes in (("mixed", {"share": 0.5}), ("half", {"precision": "bf16"}))
+    }
+    for name, ctx in contexts.items():
+        kills = [(None, None), (draw.random(), None), (None, draw.random()), (draw.random(), None), (None, None)]
+        for number, (at_operation, at_time) in enumerate(kills):
+            folder = tmp_path / f"{name}-{'killed' if number else 'whole'}"
+            place = {"at_operation": at_operation, "at_time": at_time}
+            attempts.append({"params": ctx.params, "work": folder / "work", "out": folder / "out", **place})
+    statuses = run_attempts(tmp_path, contexts["mixed"], attempts)
+    assert statuses[0::5] + statuses[4::5] == [0, 0, 0, 0]
+    assert statuses.count(-9) >= 2
+    for name in contexts:
+        whole = digest_files(tmp_path / f"{name}-whole/out")
+        assert "curves.jsonl" in whole
+        assert digest_files(tmp_path / f"{name}-killed/out") == whole
+    resumed = [int((tmp_path / f"{name}-killed/work/resumed_from_step").read_text()) for name in contexts]
+    assert max(resumed) > 0
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])

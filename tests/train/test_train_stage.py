@@ -57,7 +57,7 @@ def reference(ctx: StageContext) -> tuple[list[float], torch.nn.Module]:
         rows = torch.from_numpy(batches.step(step))
         loss = cross_entropy(model(rows[:, :-1]).logits.flatten(0, 1), rows[:, 1:].flatten())
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         if schedule.clip_norm is not None:
             torch.nn.utils.clip_grad_norm_(model.parameters(), schedule.clip_norm)
         optimizer.step()
@@ -164,9 +164,7 @@ def test_real_only_training_keeps_every_checkpoint(make_context: MakeContext) ->
 
 
 @pytest.mark.parametrize("learning_rate", [1e-2, 0.3])
-def test_mixed_training_keeps_the_best_and_the_last_checkpoint(
-    make_context: MakeContext, learning_rate: float
-) -> None:
+def test_mixed_training_keeps_the_best_and_the_last_checkpoint(make_context: MakeContext, learning_rate: float) -> None:
     ctx = make_context(share=0.5, schedule={"learning_rate": learning_rate, "warmup_steps": 0})
     result = train(ctx)
     measured = {p["step"]: p["validation_loss_nats"] for p in curves(ctx) if "validation_loss_nats" in p}
@@ -210,7 +208,11 @@ def test_short_streams_are_refused_together(make_context: MakeContext) -> None:
     schedule = {"tokens_per_step": 1024, "validation_tokens": 1024}
     with pytest.raises(InputError) as caught:
         train(make_context(model=model, schedule=schedule, share=0.5))
-    assert [fault.split(" tokens")[0] for fault in caught.value.faults] == ["the real", "the synthetic", "the validation"]
+    assert [fault.split(" tokens")[0] for fault in caught.value.faults] == [
+        "the real",
+        "the synthetic",
+        "the validation",
+    ]
 
 
 def test_settings_with_invalid_inputs_name_every_fault(make_context: MakeContext) -> None:
