@@ -106,7 +106,7 @@ def test_without_space_the_run_fails_cleanly_and_resumes(finished_home: Path, tm
     home = tmp_path / "home"
 
     def limit() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (250_000, resource.RLIM_INFINITY))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, resource.RLIM_INFINITY))
 
     full = subprocess.run(
         command("run-ablation", NAME, "--scale", "tiny"),
@@ -118,7 +118,7 @@ def test_without_space_the_run_fails_cleanly_and_resumes(finished_home: Path, tm
         check=False,
     )
     assert full.returncode == 1, full.stdout + full.stderr
-    assert "run the same command again" in full.stderr
+    assert "the same command" in full.stderr
     assert run_tiny(home).returncode == 0
     assert stage_bytes(home) == stage_bytes(finished_home)
 

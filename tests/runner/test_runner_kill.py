@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import signal
 import subprocess
 import time
@@ -38,8 +39,9 @@ def _kill_during(kind: str, home: Path, keys: dict[str, str], *, worker: bool) -
             time.sleep(0.002)
         return False
     finally:
-        if not worker:
-            process.kill()
+        if worker:
+            time.sleep(0.5)  # the run notices that its worker has died, then dies itself
+        process.kill()
         process.wait(timeout=300)
 
 
@@ -57,11 +59,35 @@ def test_killed_in_every_kind_of_stage_the_same_command_gives_the_same_bytes(
     assert not list((home / "store" / ".attempts").glob("*")), "half-written attempts are swept away"
 
 
-@pytest.mark.parametrize("kind", ["train"])
-def test_workers_end_when_the_run_that_started_them_is_killed(kind: str, tmp_path: Path) -> None:
+def test_a_worker_that_dies_fails_its_stage_and_the_run_says_how_to_resume(finished_home: Path, tmp_path: Path) -> None:
+    home = shutil.copytree(finished_home, tmp_path / "home", ignore=shutil.ignore_patterns("mlflow.db*", "mlartifacts"))
+    shutil.rmtree(home / "store" / "describe")
+    shutil.rmtree(home / "store" / "floor")
+    process = subprocess.Popen(
+        command("run-ablation", NAME, "--scale", "tiny", "--jobs", "1"),
+        env=environment(home),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    attempts = home / "store" / ".attempts"
+    while not list(attempts.glob("*")):
+        assert process.poll() is None
+        time.sleep(0.002)
+    os.kill(int(next(attempts.glob("*")).name.split("_")[1]), signal.SIGKILL)
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 1
+    assert "1 of 49 stages failed" in errors
+    assert "signal SIGKILL" in errors
+    assert "the same command" in errors
+    assert run_tiny(home).returncode == 0
+    assert stage_bytes(home) == stage_bytes(finished_home)
+
+
+def test_workers_end_when_the_run_that_started_them_is_killed(tmp_path: Path) -> None:
     home = tmp_path / "home"
     keys = {stage["key"]: stage["kind"] for stage in plan_stages(home)}
-    assert _kill_during(kind, home, keys, worker=False)
+    assert _kill_during("train", home, keys, worker=False)
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline:
         left = [

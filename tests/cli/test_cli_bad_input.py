@@ -1,0 +1,154 @@
+"""Bad input: one clear error that names every fault, exit code 2, nothing computed, nothing written."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+from tiny_helper import ROOT
+
+from ablab.cli import main as ablab_main
+from ablab.cli import run_ablation
+
+NAME = "contrastive-vs-masked"
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home that does not exist yet."""
+    for variable in ("ABLAB_STORE", "ABLAB_REGISTRY_URL", "MLFLOW_TRACKING_URI"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("ABLAB_PROJECT", str(ROOT))
+    monkeypatch.setenv("ABLAB_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("ABLAB_DATA", str(tmp_path / "data"))
+    return tmp_path / "home"
+
+
+def run(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], program: str, *arguments: str
+) -> tuple[int, str]:
+    """Exit code and standard error of a command, in this process."""
+    monkeypatch.setattr(sys, "argv", [program, *arguments])
+    with pytest.raises(SystemExit) as caught:
+        run_ablation.main() if program == "run-ablation" else ablab_main.main()
+    return int(caught.value.code or 0), capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["contrastive-vs-maskd"], ["did you mean 'contrastive-vs-masked'"]),
+        ([f"{NAME}@99"], ["no pinned version 99"]),
+        ([f"{NAME}@x"], ["NAME@VERSION or NAME@dev"]),
+        (["../../etc/passwd"], ["must be 1 to 100 letters"]),
+        ([NAME, "--scale", "smok"], ["no scale 'smok'", "did you mean 'smoke'"]),
+        ([NAME, "--set", "mixture.shar=1"], ["mixture.shar", "did you mean 'mixture.share'"]),
+        ([NAME, "--set", "mixture.share=1.5", "--set", "schedule.steps=-1"], ["mixture.share", "schedule.steps"]),
+        ([NAME, "--set", "schedule.steps=many"], ["schedule.steps='many'"]),
+        ([NAME, "--set", "schedule.steps"], ["PATH=VALUE"]),
+        ([NAME, "--set", "schedule.tokens_per_step=1000"], ["multiple of model.context=128", "try 1024"]),
+        ([NAME, "--set", "schedule.checkpoint_every=80"], ["synthetic.bad.step=100 must be a checkpoint"]),
+        (
+            [NAME, "--set", 'good.selection={"kind":"at-step","step":50}'],
+            ["synthetic.bad.step=100 must be earlier than GOOD's declared step 50"],
+        ),
+        ([NAME, "--jobs", "0"], ["--jobs=0 must be at least 1"]),
+        ([NAME, "--numerics", "thread=2"], ["did you mean 'threads'"]),
+        ([NAME, "--scale", "small"], ["childes", "gutenberg", "simple_wiki", "blimp_fast", "supplement_fast"]),
+        ([], ["required: NAME"]),
+    ],
+)
+def test_run_ablation_with_bad_input(
+    arguments: list[str],
+    expected: list[str],
+    home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    code, errors = run(monkeypatch, capsys, "run-ablation", *arguments)
+    assert code == 2, errors
+    for text in expected:
+        assert text in errors
+    assert "Traceback" not in errors
+    assert not (home / "store").exists(), "nothing was computed"
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "expected"),
+    [
+        ("ABLAB_REGISTRY_URL", "postgresql://user:secret@127.0.0.1:1/none", "user:***@127.0.0.1"),
+        ("ABLAB_REGISTRY_URL", "nonsense", "ABLAB_REGISTRY_URL"),
+        ("MLFLOW_TRACKING_URI", "http://127.0.0.1:1", "127.0.0.1:1"),
+        ("MLFLOW_TRACKING_URI", "file:///tmp/mlruns", "must be a tracking server or a database"),
+        ("ABLAB_STORE", "/proc/none", "cannot be written"),
+    ],
+)
+def test_a_database_or_server_that_cannot_be_reached_is_found_before_work(
+    variable: str,
+    value: str,
+    expected: str,
+    home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv(variable, value)
+    code, errors = run(monkeypatch, capsys, "run-ablation", NAME, "--scale", "tiny")
+    assert code == 2, errors
+    assert expected in errors
+    assert "secret" not in errors
+    assert not list((home / "store").glob("*/*")), "nothing was computed"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["show", "contrastive"], "did you mean"),
+        (["compare", NAME, "--scale", "tiny"], "no arm has a result"),
+        (["diff", f"{NAME}:contrastiv", f"{NAME}:ancestral"], "did you mean 'contrastive'"),
+        (["diff", "abcdef12", "abcdef34"], "no execution or stage begins with abcdef12"),
+        (["status", "abcdef"], "0 runs have an id"),
+        (["lock", "nothing-like-it"], "nothing-like-it"),
+        (["publish", "nothing-like-it"], "no run of 'nothing-like-it'"),
+        (["ui", "--port", "99999"], "--port=99999"),
+        (["lst"], "invalid choice: 'lst'"),
+    ],
+)
+@pytest.mark.usefixtures("home")
+def test_ablab_with_bad_input(
+    arguments: list[str], expected: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, errors = run(monkeypatch, capsys, "ablab", *arguments)
+    assert code == 2, errors
+    assert expected in errors
+
+
+def test_a_plan_of_data_that_is_not_there_is_costed_with_a_note(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["run-ablation", NAME, "--scale", "paper", "--plan"])
+    with pytest.raises(SystemExit) as caught:
+        run_ablation.main()
+    output = capsys.readouterr().out
+    assert not caught.value.code
+    assert "note:" in output
+    assert "tinybabylm" in output
+    assert not home.exists()
+
+
+@pytest.mark.parametrize("program", ["run-ablation", "ablab"])
+def test_help_shows_examples(program: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "argv", [program, "--help"])
+    with pytest.raises(SystemExit):
+        run_ablation.main() if program == "run-ablation" else ablab_main.main()
+    assert "examples:" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", ["list", "show", "diff", "status", "compare", "lock", "reindex", "publish", "ui"])
+def test_every_command_has_examples(
+    command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["ablab", command, "--help"])
+    with pytest.raises(SystemExit):
+        ablab_main.main()
+    assert f"ablab {command}" in capsys.readouterr().out.partition("examples:")[2]
