@@ -39,7 +39,7 @@ def words(text: str) -> list[str]:
 def test_the_suites_are_those_of_the_study_in_shape(made: dict[str, Suite]) -> None:
     shape = {name: (suite.group, suite.chance, len(suite.tasks)) for name, suite in made.items()}
     assert shape == {
-        "minimal_pairs": ("linguistic", 0.5, 6),
+        "minimal_pairs": ("linguistic", 0.5, 7),
         "qa_congruence": ("reasoning", 0.5, 4),
         "entity_tracking": ("reasoning", 0.2, 3),
         "world_knowledge": ("reasoning", 0.5, 8),

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import pytest
@@ -70,7 +71,7 @@ def test_keys_do_not_depend_on_the_hash_seed_of_python() -> None:
         "from experiments.scales import smoke; from ablab.spec import lower, Replicate;"
         "print(lower(smoke(), Replicate(train_seed=1, generation_seed=1)).roles['evaluate'].key)"
     )
-    root = os.path.dirname(os.path.dirname(os.path.dirname(__file__)))
+    root = Path(__file__).parents[2]
     seen = {
         subprocess.run(
             [sys.executable, "-c", code],

@@ -115,5 +115,12 @@ def quantity(value: float, unit: str = "") -> str:
     return f"{value:.0f}{unit}"
 
 
+def duration(seconds: float) -> str:
+    """12 s, 3.4 min, 5.6 h: about how long."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 3600 else f"{seconds / 3600:,.1f} h"
+
+
 def _terminate(_number: int, _frame: FrameType | None) -> NoReturn:
     raise KeyboardInterrupt

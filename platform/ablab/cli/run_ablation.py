@@ -7,7 +7,17 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ablab.cli.common import Parser, add_json, add_selection, console, edits_of, guarded, print_json, quantity
+from ablab.cli.common import (
+    Parser,
+    add_json,
+    add_selection,
+    console,
+    duration,
+    edits_of,
+    guarded,
+    print_json,
+    quantity,
+)
 
 if TYPE_CHECKING:
     from ablab.runner.plan import Plan
@@ -102,26 +112,31 @@ def print_plan(prepared: Prepared) -> None:
     table = Table(title=f"{prepared.label} at {prepared.scale}", title_justify="left", pad_edge=False, box=None)
     for name in ("stage", "key", "state", "why"):
         table.add_column(name, no_wrap=name != "why")
-    for name in ("tokens", "FLOPs", "bytes", "hours"):
+    for name in ("tokens", "FLOPs", "storage", "time"):
         table.add_column(name, justify="right", no_wrap=True)
     for planned in plan.stages.values():
         cost = planned.estimate
         key = planned.key[:12] if not prepared.notes else "?"
-        numbers = [quantity(cost.tokens), quantity(cost.flops), quantity(cost.bytes), f"{cost.seconds / 3600:.3f}"]
+        numbers = [quantity(cost.tokens), f"{cost.flops:.1e}", quantity(cost.bytes, "B"), duration(cost.seconds)]
         table.add_row(planned.title, key, planned.state, planned.why, *numbers)
     console().print(table)
     _print_totals(plan, prepared)
 
 
 def _print_totals(plan: Plan, prepared: Prepared) -> None:
+    from ablab.runner.estimate import FLOPS_PER_SECOND
+
     totals = plan.totals()
     numerics = prepared.placement.numerics
+    gpu = plan.hours_on(numerics.model_copy(update={"device": "cuda"}))
     print(
         f"\nTo compute: {totals['stages']:.0f} of {len(plan.stages)} stages "
-        f"({plan.stages_apart()} if arms and replicates shared nothing), {quantity(totals['tokens'])} tokens, "
-        f"{quantity(totals['flops'])} FLOPs, {quantity(totals['bytes'], 'B')} of storage,\n"
-        f"about {totals['hours']:.2f} hours of one {numerics.device} device with {numerics.threads} thread(s), "
-        f"at rates that are assumptions (ablab.runner.estimate)."
+        f"({plan.stages_apart()} if arms and replicates shared nothing)\n"
+        f"{quantity(totals['tokens'])} tokens, {totals['flops']:.2e} FLOPs, "
+        f"{quantity(totals['bytes'], 'B')} of storage\n"
+        f"{totals['hours']:,.2f} hours of one {numerics.device} worker with {numerics.threads} thread(s); "
+        f"{gpu:,.2f} hours of one data-centre GPU (assumed rates: {FLOPS_PER_SECOND['cpu']:.0e} FLOP/s a thread, "
+        f"{FLOPS_PER_SECOND['cuda']:.0e} a GPU)"
     )
     for note in prepared.notes:
         print(f"note: {note}")

@@ -90,6 +90,10 @@ class Plan:
             "hours": sum(e.seconds for e in chosen) / 3600,
         }
 
+    def hours_on(self, numerics: Numerics) -> float:
+        """What is still to be computed, on another device."""
+        return sum(estimate(planned.stage, numerics).seconds for planned in self.todo()) / 3600
+
     def to_json(self) -> dict[str, Any]:
         return {
             "stages": [

@@ -27,7 +27,7 @@ class Lowered:
     """The stages of one arm and replicate by their role; `evaluate` is the result everything else leads to.
 
     Roles: corpus, tokenizer, tokens, suite, train, select, evaluate, floor; with synthetic text also
-    good_train, good_select, good_evaluate, generate, describe, synthetic_tokens, and with BAD bad_evaluate.
+    good_train, good_select, good_evaluate, generate, describe, synthetic_tokens, and with BAD bad_select, bad_evaluate.
     """
 
     roles: Mapping[str, Stage]
@@ -128,8 +128,8 @@ def _synthetic(
         "synthetic_tokens": Stage("tokens", {"splits": ["train"]}, {"corpus": generate, "tokenizer": tokenizer}),
     }
     if synthetic.bad is not None:
-        at_step = _select(train, AtStep(step=synthetic.bad.step))
-        roles["bad_evaluate"] = _evaluate(recipe, shared, train, at_step)
+        roles["bad_select"] = _select(train, AtStep(step=synthetic.bad.step))
+        roles["bad_evaluate"] = _evaluate(recipe, shared, train, roles["bad_select"])
     return roles
 
 

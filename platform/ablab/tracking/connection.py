@@ -41,7 +41,8 @@ def load_mlflow() -> Any:
         os.environ.setdefault(name, value)
     import mlflow
 
-    logging.getLogger("alembic").setLevel(logging.WARNING)  # its first creation of tables tells every migration
+    for name in ("mlflow", "alembic"):  # alembic tells every migration when the tables are made
+        logging.getLogger(name).setLevel(os.environ["MLFLOW_LOGGING_LEVEL"].upper())
     return mlflow
 
 
@@ -94,9 +95,9 @@ def failing_as_run_error(uri: str) -> Iterator[None]:
     mlflow = load_mlflow()
     try:
         yield
-    except (mlflow.MlflowException, OSError) as error:
+    except (mlflow.MlflowException, sqlalchemy.exc.SQLAlchemyError, OSError) as error:
         raise RunError(
-            f"MLflow at {redact(uri)} failed: {error}",
+            f"MLflow at {redact(uri)} failed: {redact_in(str(error), uri)}",
             "Results are safe in the store; run `ablab publish` when MLflow works again.",
         ) from error
 

@@ -25,7 +25,7 @@ class StageRun:
     @property
     def link(self) -> str:
         """Address within MLflow's pages."""
-        return f"#/experiments/{self.experiment_id}/runs/{self.run_id}"
+        return f"#/experiments/{self.experiment_id}/runs/{self.run_id}?workflowType=machine_learning"
 
 
 def publish_runs(
@@ -133,7 +133,8 @@ def _arm_note(arm: ArmView, linked: Mapping[str, StageRun]) -> str:
     """What produced the arm: its model, and a link to every computed stage."""
     lines = [f"Arm **{arm.arm}**, replicate {arm.replicate}."]
     if arm.model:
-        lines.append(f'Load its model: `mlflow.transformers.load_model("models:/{arm.model.name}@{arm.model.alias}")`')
+        uri = f"models:/{arm.model.name}@{arm.model.alias}"
+        lines.append(f'Load its [model](#/models/{arm.model.name}): `mlflow.transformers.load_model("{uri}")`')
     if linked:
         lines.append("Stages: " + ", ".join(f"[{role}]({stage.link})" for role, stage in linked.items()))
     return "\n\n".join(lines)

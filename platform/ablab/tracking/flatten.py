@@ -41,8 +41,8 @@ def leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str
 def safe_name(name: str) -> str:
     """`name` as MLflow accepts it. A name that is changed ends in 8 digits of its hash, so no two become one."""
     parts = [part for part in _FORBIDDEN.sub("_", name).split("/") if part not in ("", ".", "..")]
-    safe = "/".join(parts)
-    if safe == name and len(safe) <= NAME_LIMIT:
+    safe = re.sub(r"^\.\.+", "_", "/".join(parts))  # MLflow takes two leading dots for a way out of its folder
+    if safe and safe == name and len(safe) <= NAME_LIMIT:
         return safe
     suffix = hashlib.sha256(name.encode("utf-8")).hexdigest()[:8]
     return f"{safe[: NAME_LIMIT - 9]}-{suffix}" if safe else suffix

@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -43,10 +44,6 @@ class Server:
     ) -> None:
         self.stop()
 
-    def wait(self) -> int:
-        """Wait until the server ends by itself; its exit code."""
-        return self.process.wait()
-
     def stop(self) -> None:
         """SIGTERM to the whole group, SIGKILL to what is left after 10 s. Safe to call again."""
         with suppress(ProcessLookupError):
@@ -59,8 +56,10 @@ class Server:
         self.process.wait()
 
 
-def start_server(settings: Settings, port: int = 5000, host: str = "127.0.0.1") -> Server:
-    """Serve the settings' MLflow database and artifacts at `http://host:port`; returns when it answers.
+def start_server(
+    settings: Settings, port: int = 5000, host: str = "127.0.0.1", told: threading.Event | None = None
+) -> Server:
+    """Serve the settings' MLflow database and artifacts at `http://host:port`; returns when it answers or `told`.
 
     Raises `InputError` when the settings name a server (open that one) or the port is in use (names a free one),
     `RunError` with the end of its log when it does not come up.
@@ -83,7 +82,7 @@ def start_server(settings: Settings, port: int = 5000, host: str = "127.0.0.1") 
         )
     server = Server(process, f"http://{_bracketed(host)}:{port}", log)
     try:
-        _await(server)
+        _await(server, told or threading.Event())
     except BaseException:
         server.stop()
         raise
@@ -95,15 +94,15 @@ def serve(settings: Settings, port: int, host: str, ready: Callable[[str], None]
 
     SIGTERM and SIGHUP (a closed terminal) end it as Ctrl-C does, so that no server outlives the command.
     """
-    handled = (signal.SIGTERM, signal.SIGHUP)
-    before = {number: signal.signal(number, signal.default_int_handler) for number in handled}
+    told = threading.Event()  # an exception could arrive while the process is being started, and lose it
+    handled = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, lambda *_: told.set()) for number in handled}
     try:
-        with start_server(settings, port, host) as server:
-            ready(server.url)
-            server.wait()
-        raise RunError(f"MLflow's server ended with {server.process.returncode}: {_end_of(server.log)}")
-    except KeyboardInterrupt:
-        return
+        with start_server(settings, port, host, told) as server:
+            if not told.is_set():
+                ready(server.url)
+            while not told.wait(0.2):
+                _raise_if_ended(server)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -145,17 +144,22 @@ def _claim(port: int, host: str) -> None:
         ) from error
 
 
-def _await(server: Server) -> None:
+def _await(server: Server, told: threading.Event) -> None:
     deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline:
-        if server.process.poll() is not None:
-            raise RunError(f"MLflow's server ended with {server.process.returncode}: {_end_of(server.log)}")
+    while time.monotonic() < deadline and not told.is_set():
+        _raise_if_ended(server)
         try:
             with urlopen(f"{server.url}/health", timeout=2):
                 return
         except (URLError, OSError):
-            time.sleep(0.1)
-    raise RunError(f"MLflow's server did not answer within {START_SECONDS:.0f} s: {_end_of(server.log)}")
+            told.wait(0.1)
+    if not told.is_set():
+        raise RunError(f"MLflow's server did not answer within {START_SECONDS:.0f} s: {_end_of(server.log)}")
+
+
+def _raise_if_ended(server: Server) -> None:
+    if server.process.poll() is not None:
+        raise RunError(f"MLflow's server ended with {server.process.returncode}: {_end_of(server.log)}")
 
 
 def _end_of(log: Path) -> str:

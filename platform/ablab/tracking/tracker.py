@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,6 @@ from ablab.tracking.shared_view import VIEW_TAG, view_tag, view_url
 from ablab.tracking.stages import STAGES, find_stage, publish_stage
 from ablab.tracking.views import ExecutionView, ModelView, StageView
 
-KIND = {"mlflow.experimentKind": "custom_model_development"}  # else its page opens on an empty overview
 LATEST_TAG = "ablab.latest"  # of an experiment: start and id of the execution that its description and view show
 
 
@@ -70,11 +69,10 @@ class Tracker:
     def publish_execution(self, view: ExecutionView) -> Published:
         """An execution with its stages and models. Every arm's `model.train` must be one of `view.stages`."""
         with self._using() as client:
-            stage_experiment = self._experiment(STAGES)
-            stages = {stage.key: publish_stage(client, stage_experiment, stage) for stage in view.stages}
-            linked = stages | self._known_stages(client, stage_experiment, view, stages)
-            runs = {key: StageRun(stage_experiment, run_id) for key, run_id in linked.items()}
-            models = self._publish_models(client, stage_experiment, view, stages)
+            stages = {stage.key: publish_stage(client, self._experiment(STAGES), stage) for stage in view.stages}
+            linked = stages | self._known_stages(client, view, stages)
+            runs = {key: StageRun(self._experiment(STAGES), run_id) for key, run_id in linked.items()}
+            models = self._publish_models(client, view, stages)
             experiment_id = self._experiment(view.ablation)
             run_id = publish_runs(client, experiment_id, view, runs, models)
             self._describe(client, experiment_id, view)
@@ -86,21 +84,17 @@ class Tracker:
             found = [e for e in client.search_experiments() if VIEW_TAG in e.tags]
             return {str(e.name): view_url(base, str(e.experiment_id)) for e in found}
 
-    def _known_stages(
-        self, client: Any, experiment_id: str, view: ExecutionView, published: Iterable[str]
-    ) -> dict[str, str]:
+    def _known_stages(self, client: Any, view: ExecutionView, published: Container[str]) -> dict[str, str]:
         """Runs of stages that the arms name and that were published before."""
         named = dict.fromkeys(key for arm in view.arms for key in arm.stages.values())
-        found = {key: find_stage(client, experiment_id, key) for key in named if key not in set(published)}
+        found = {key: find_stage(client, self._experiment(STAGES), key) for key in named if key not in published}
         return {key: str(run.info.run_id) for key, run in found.items() if run is not None}
 
-    def _publish_models(
-        self, client: Any, experiment_id: str, view: ExecutionView, runs: dict[str, str]
-    ) -> dict[tuple[str, int], str]:
+    def _publish_models(self, client: Any, view: ExecutionView, runs: dict[str, str]) -> dict[tuple[str, int], str]:
         trainings = {stage.key: stage for stage in view.stages}
         return {
             (arm.model.train, arm.model.step): publish_model(
-                client, experiment_id, runs[arm.model.train], trainings[arm.model.train], arm.model
+                client, self._experiment(STAGES), runs[arm.model.train], trainings[arm.model.train], arm.model
             )
             for arm in view.arms
             if arm.model
@@ -134,12 +128,13 @@ class Tracker:
         if name in self._experiments:
             return self._experiments[name]
         location = None if is_server(self.uri) else (self.artifacts.absolute() / name.replace("/", "-")).as_uri()
-        created_once(lambda: self._client.create_experiment(name, artifact_location=location, tags=KIND))
+        created_once(lambda: self._client.create_experiment(name, artifact_location=location))
         experiment = self._client.get_experiment_by_name(name)
         if location and experiment.artifact_location != location:
             raise InputError(
                 f"the MLflow database {redact(self.uri)} keeps the artifacts of {name} at "
-                f"{experiment.artifact_location}, but they belong at {location} (was the folder moved?); "
+                f"{experiment.artifact_location}, but they belong at {location} "
+                "(was the folder moved, or the experiment made through a server?); "
                 "delete the database: `ablab publish` rebuilds it"
             )
         self._experiments[name] = str(experiment.experiment_id)

@@ -22,7 +22,7 @@ def _mirrored(frame: str, subjects: tuple[str, str], verbs: tuple[str, str]) -> 
 def _acting(world: World, rng: random.Random) -> tuple[str, str, tuple[str, str], tuple[str, str]]:
     """A kind, another kind, the kind in both numbers, and a verb in the forms that go with them."""
     kind, other = rng.sample(list(world.kinds), 2)
-    verb = rng.choice(world.kept_back(kind, VERBS))
+    verb = rng.choice(world.kept_back(VERBS, kind))
     return kind, other, (f"The {kind}", f"The {plural(kind)}"), (third_person(verb), verb)
 
 
@@ -45,9 +45,20 @@ def agreement_relative(world: World, rng: random.Random) -> tuple[Question, ...]
     return _mirrored("{} {}.", subjects, verbs)
 
 
+def agreement_nested(world: World, rng: random.Random) -> tuple[Question, ...]:
+    """Two attractors of the other number; no story has a sentence of this shape."""
+    _, other, (one, many), verbs = _acting(world, rng)
+    third = rng.choice([kind for kind in world.kinds if kind != other])
+    subjects = (
+        f"{one} that sees the {plural(other)} near the {plural(third)}",
+        f"{many} that see the {other} near the {third}",
+    )
+    return _mirrored("{} {}.", subjects, verbs)
+
+
 def determiner_noun(world: World, rng: random.Random) -> tuple[Question, ...]:
     who = rng.choice(world.people)
-    kind = rng.choice(world.kept_back(who, world.kinds))
+    kind = rng.choice(world.kept_back(world.kinds, who))
     frame = f"{who} hears {{}} {rng.choice(SIZES)} {{}} in the {rng.choice(world.places)}."
     return _mirrored(frame, ("this", "these"), (kind, plural(kind)))
 
@@ -55,14 +66,14 @@ def determiner_noun(world: World, rng: random.Random) -> tuple[Question, ...]:
 def anaphor_gender(world: World, rng: random.Random) -> tuple[Question, ...]:
     people = rng.choice(world.girls), rng.choice(world.boys)
     place = rng.choice(world.places)
-    thing = rng.choice(world.kept_back(place, world.objects))
+    thing = rng.choice(world.kept_back(world.objects, place))
     frame = f"{{}} sees {{}} in the {place} with the {rng.choice(SIZES)} {thing}."
     return _mirrored(frame, people, ("herself", "himself"))
 
 
 def tense(world: World, rng: random.Random) -> tuple[Question, ...]:
     who = rng.choice(world.people)
-    verb = rng.choice(world.kept_back(who, VERBS))
+    verb = rng.choice(world.kept_back(VERBS, who))
     frame = f"{{}} {who} {{}} in the {rng.choice(world.places)}."
     return _mirrored(frame, ("Every day", "Yesterday"), (third_person(verb), past(verb)))
 
@@ -71,32 +82,34 @@ MINIMAL_PAIRS = {
     "agreement_simple": agreement_simple,
     "agreement_attractor": agreement_attractor,
     "agreement_relative": agreement_relative,
+    "agreement_nested": agreement_nested,
     "determiner_noun": determiner_noun,
     "anaphor_gender": anaphor_gender,
     "tense": tense,
 }
 
 
-def _sight(world: World, rng: random.Random) -> dict[str, str]:
-    """Somebody, whom or what they see, and where: pairs that no story joins."""
-    who = rng.choice(world.people)
-    whom = rng.choice(world.kept_back(who, world.people))
-    thing = rng.choice(world.kept_back(who, world.objects))
-    place = rng.choice(world.kept_back(who, world.places))
-    return {"person": who, "person2": whom, "object": thing, "place": place}
+Sight = dict[str, str]
+"""Who (`person`) sees whom (`person2`) or what (`object`), and where (`place`)."""
 
 
-def _two_sights(world: World, rng: random.Random) -> tuple[dict[str, str], dict[str, str]]:
-    """Two sights without a word in common."""
-    first = second = _sight(world, rng)
-    while set(first.values()) & set(second.values()):
-        second = _sight(world, rng)
-    return first, second
+def _sight(world: World, rng: random.Random, role: str) -> Sight:
+    """A sight that no story tells; `role` says whether it is of a person or of an object."""
+    who, seen = rng.choice(world.people), rng.choice(world.people if role == "person2" else world.objects)
+    return {"person": who, role: seen, "place": rng.choice(world.kept_back(world.places, who, seen))}
+
+
+def _two_sights(world: World, rng: random.Random, *roles: str) -> tuple[Sight, Sight]:
+    """Two sights in which no word comes twice."""
+    while True:
+        first, second = (_sight(world, rng, role) for role in roles)
+        if len({*first.values(), *second.values()}) == len(first) + len(second):
+            return first, second
 
 
 def who_or_what(world: World, rng: random.Random) -> tuple[Question, ...]:
     """Whom the one sees or what the other sees: a person or a thing."""
-    first, second = _two_sights(world, rng)
+    first, second = _two_sights(world, rng, "person2", "object")
     told = sentence("meets_object", **second) + " " + sentence("meets_person", **first)
     questions = sentence("ask_whom", **first), sentence("ask_what", **second)
     answers = f"{first['person2']}.", sentence("answer_object", **second)
@@ -105,7 +118,7 @@ def who_or_what(world: World, rng: random.Random) -> tuple[Question, ...]:
 
 def what_or_where(world: World, rng: random.Random) -> tuple[Question, ...]:
     """What somebody sees or where: a thing or a place."""
-    first, second = _two_sights(world, rng)
+    first, second = _two_sights(world, rng, "object", "object")
     told = sentence("goes", **second) + " " + sentence("meets_object", **first)
     questions = sentence("ask_what", **first), sentence("ask_where_object", **first)
     answers = sentence("answer_object", **first), sentence("answer_place", **first)
@@ -114,7 +127,7 @@ def what_or_where(world: World, rng: random.Random) -> tuple[Question, ...]:
 
 def subject_or_object(world: World, rng: random.Random) -> tuple[Question, ...]:
     """Who sees somebody against whom somebody sees."""
-    first, second = _two_sights(world, rng)
+    first, second = _two_sights(world, rng, "person2", "object")
     told = sentence("goes", **second) + " " + sentence("meets_person", **first)
     who, whom = first["person"], first["person2"]
     questions = sentence("ask_who_sees_person", person=whom), sentence("ask_whom", person=who)
@@ -123,7 +136,7 @@ def subject_or_object(world: World, rng: random.Random) -> tuple[Question, ...]:
 
 def which_place(world: World, rng: random.Random) -> tuple[Question, ...]:
     """Where the one was seen against where the other was seen."""
-    sights = _two_sights(world, rng)
+    sights = _two_sights(world, rng, "object", "object")
     told = " ".join(sentence("meets_object", **sight) for sight in sights)
     first, second = (sentence("ask_where_object", **sight) for sight in sights)
     answers = [sentence("answer_place", **sight) for sight in sights]

@@ -41,7 +41,8 @@ def _kind_fact(attribute: str, target: str) -> Maker:
         first, second = _different(rng, {kind: getattr(p, attribute) for kind, p in world.kinds.items()})
         values = [getattr(world.kinds[kind], attribute) for kind in (first, second)]
         who = rng.choice(world.people)
-        contexts = [sentence("meets_kind", person=who, kind=kind) for kind in (first, second)]
+        glad = sentence("glad", pronoun=world.pronoun(who))
+        contexts = [sentence("meets_kind", person=who, kind=kind) + f" {glad}" for kind in (first, second)]
         return _swapped((contexts[0], contexts[1]), (target.format(values[0]), target.format(values[1])))
 
     return make
@@ -60,24 +61,28 @@ def _general_fact(attribute: str, target: str) -> Maker:
     return make
 
 
-def _personal_fact(table: str, target: str) -> Maker:
-    """What is true of one person against what is true of another."""
+def _personal_fact(table: str, event: str, target: str) -> Maker:
+    """What is true of one person against what is true of another whom the same pronoun fits."""
 
     def make(world: World, rng: random.Random) -> tuple[Question, ...]:
         facts: Mapping[str, str] = getattr(world, table)
-        first, second = _different(rng, facts)
+        people = rng.choice((world.girls, world.boys))
+        first, second = _different(rng, {person: facts[person] for person in people})
         walk = sentence("goes", person=rng.choice(world.people), place=rng.choice(world.places))
-        contexts = f"{walk} {first}", f"{walk} {second}"
-        targets = [target.format(facts[who]) for who in (first, second)]
-        return _swapped(contexts, (targets[0], targets[1]))
+        contexts = [f"{walk} {sentence(event, person=who)}" for who in (first, second)]
+        pronoun = world.pronoun(first).capitalize()
+        targets = [target.format(pronoun, facts[who]) for who in (first, second)]
+        return _swapped((contexts[0], contexts[1]), (targets[0], targets[1]))
 
     return make
 
 
 def _different(rng: random.Random, facts: Mapping[str, str]) -> tuple[str, str]:
     """Two keys of which different things are true."""
-    first = rng.choice(list(facts))
-    return first, rng.choice([key for key, value in facts.items() if value != facts[first]])
+    while True:
+        first, second = rng.sample(list(facts), 2)
+        if facts[first] != facts[second]:
+            return first, second
 
 
 def _neighbourhood(world: World, rng: random.Random) -> tuple[Question, ...]:
@@ -96,8 +101,8 @@ WORLD_KNOWLEDGE: dict[str, Maker] = {
     "kind_colour": _kind_fact("colour", " It is {}."),
     "kind_place": _kind_fact("place", " It lives in the {}."),
     "general_food": _general_fact("food", " eats {}."),
-    "person_food": _personal_fact("favourites", " likes {}."),
-    "person_home": _personal_fact("homes", " lives in the {}."),
+    "person_food": _personal_fact("favourites", "hungry", " {} wants {}."),
+    "person_home": _personal_fact("homes", "tired", " {} lives in the {}."),
     "neighbourhood": _neighbourhood,
 }
 

@@ -65,9 +65,9 @@ class Teller:
     def maybe(self, chance: float) -> bool:
         return self.rng.random() < chance
 
-    def free(self, first: str, seconds: Iterable[str]) -> str:
-        """One of `seconds` that does not form a reserved pair with `first`."""
-        return self.rng.choice([word for word in seconds if not self.world.reserved(first, word)])
+    def free(self, words: Iterable[str], *given: str) -> str:
+        """One of `words` that stories may join with the given ones."""
+        return self.rng.choice(self.world.told(words, *given))
 
     def person(self) -> str:
         return self.rng.choice(self.world.people)
@@ -86,7 +86,7 @@ class Teller:
 
 def _meeting(t: Teller) -> None:
     who = t.person()
-    kind = t.free(who, t.world.kinds)
+    kind = t.free(t.world.kinds, who)
     t.say("meets_kind", person=who, kind=kind)
     if t.maybe(0.25):
         t.say("glad", pronoun=t.world.pronoun(who))
@@ -171,12 +171,11 @@ def _handling(t: Teller) -> None:
 def _sights(t: Teller) -> None:
     """One person sees a person and another sees a thing; then questions about either."""
     strangers = [person for person in t.world.people if person not in t.state.people]
-    if len(strangers) < 4:
+    if len(strangers) < 3:
         return
-    who, other = t.rng.sample(strangers, 2)
-    whom = t.free(who, (p for p in strangers if p not in (who, other)))
-    thing = t.free(other, t.world.objects)
-    place, other_place = t.free(who, t.world.places), t.free(other, t.world.places)
+    who, whom, other = t.rng.sample(strangers, 3)
+    thing = t.rng.choice(t.world.objects)
+    place, other_place = t.free(t.world.places, who, whom), t.free(t.world.places, other, thing)
     met = {"person": who, "person2": whom, "place": place}
     seen = {"person": other, "object": thing, "place": other_place}
     for event, roles in t.rng.sample((("meets_person", met), ("meets_object", seen)), 2):
@@ -203,38 +202,38 @@ def _food_question(t: Teller) -> None:
 def _acting(t: Teller) -> None:
     kind = t.kind()
     event = t.rng.choice(("act", "act_many"))
-    t.say(event, kind=kind, verb=t.free(kind, lexicon.VERBS), place=t.place())
+    t.say(event, kind=kind, verb=t.free(lexicon.VERBS, kind), place=t.place())
 
 
 def _acting_near(t: Teller) -> None:
     kind, other = t.rng.sample(list(t.world.kinds), 2)
     event = t.rng.choice(("act_near", "act_near_many", "act_near", "act_near_many", "act_seeing", "act_seeing_many"))
-    t.say(event, kind=kind, kind2=other, verb=t.free(kind, lexicon.VERBS))
+    t.say(event, kind=kind, kind2=other, verb=t.free(lexicon.VERBS, kind))
 
 
 def _hearing(t: Teller) -> None:
     who = t.person()
     event = t.rng.choice(("hear", "hear_many"))
     size = t.rng.choice(lexicon.SIZES)
-    t.say(event, person=who, size=size, kind=t.free(who, t.world.kinds), place=t.place())
+    t.say(event, person=who, size=size, kind=t.free(t.world.kinds, who), place=t.place())
 
 
 def _mirror(t: Teller) -> None:
     if t.maybe(0.7):
         who = t.person()
         place = t.place()
-        thing, size = t.free(place, t.world.objects), t.rng.choice(lexicon.SIZES)
+        thing, size = t.free(t.world.objects, place), t.rng.choice(lexicon.SIZES)
         reflexive = t.world.reflexive(who)
         t.say("mirror", person=who, reflexive=reflexive, place=place, size=size, object=thing)
     else:
         kind = t.kind()
-        t.say("mirror_kind", kind=kind, reflexive="themselves", place=t.free(kind, t.world.places))
+        t.say("mirror_kind", kind=kind, reflexive="themselves", place=t.free(t.world.places, kind))
 
 
 def _days(t: Teller) -> None:
     who = t.person()
     for event in t.rng.sample(("today", "yesterday"), t.rng.randint(1, 2)):
-        t.say(event, person=who, verb=t.free(who, lexicon.VERBS), place=t.place())
+        t.say(event, person=who, verb=t.free(lexicon.VERBS, who), place=t.place())
 
 
 def _nonce_noun(t: Teller) -> None:

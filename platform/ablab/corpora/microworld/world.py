@@ -56,13 +56,17 @@ class World:
     def pronoun(self, person: str) -> str:
         return "she" if person in self.girls else "he"
 
-    def reserved(self, first: str, second: str) -> bool:
-        """Whether stories leave this pair of words to the suites: a quarter of all pairs."""
-        return (self.ranks[first] + self.ranks[second]) % 4 == 0
+    def reserved(self, *words: str) -> bool:
+        """Whether stories leave these words together to the suites: a quarter of all combinations."""
+        return sum(self.ranks[word] for word in words) % 4 == 0
 
-    def kept_back(self, first: str, seconds: Iterable[str]) -> list[str]:
-        """Those of `seconds` that form a reserved pair with `first`: at least one, of 4 or more."""
-        return [second for second in seconds if second != first and self.reserved(first, second)]
+    def told(self, words: Iterable[str], *given: str) -> list[str]:
+        """Those of `words` that stories may join with the given ones."""
+        return [word for word in words if not self.reserved(word, *given)]
+
+    def kept_back(self, words: Iterable[str], *given: str) -> list[str]:
+        """Those of `words` that only suites join with the given ones: at least one, of 4 or more."""
+        return [word for word in words if self.reserved(word, *given)]
 
     def reflexive(self, person: str) -> str:
         return "herself" if person in self.girls else "himself"
