@@ -23,7 +23,7 @@ ARGUMENTS = [
 NO_ASSISTANT = "localStorage.setItem('mlflow.assistant.fab.autoOpenedOnFirstLoad_v1', 'true')"
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")  # as wide as `server`, so that it is asked for first
 def page(require: Callable[[str, str], NoReturn]) -> Iterator[Any]:
     """A page of a real browser."""
     chromium = shutil.which("chromium") or shutil.which("chromium-browser")
