@@ -13,6 +13,7 @@ import pytest
 
 from ablab.spec.placement import Numerics
 from ablab.store.context import StageContext, silent
+from ablab.train.stage import train
 
 VOCABULARY = 32
 PARAMS: dict[str, Any] = {
@@ -56,16 +57,17 @@ def streams(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     }
 
 
-@pytest.fixture
-def make_context(streams: dict[str, Path], tmp_path: Path) -> MakeContext:
+@pytest.fixture(scope="session")
+def make_context(streams: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> MakeContext:
     """`make_context(name, numerics=..., schedule={...}, **params)`: a context with directories of its own."""
 
     def make(
         name: str = "a", *, numerics: Numerics | None = None, schedule: dict[str, Any] | None = None, **params: Any
     ) -> StageContext:
         changed = PARAMS | params | {"schedule": PARAMS["schedule"] | (schedule or {})}
-        out, work = tmp_path / name / "out", tmp_path / name / "work"
-        out.mkdir(parents=True)
+        root = tmp_path_factory.mktemp(name)
+        out, work = root / "out", root / "work"
+        out.mkdir()
         work.mkdir()
         inputs = streams if changed["share"] else {"tokens": streams["tokens"]}
         return StageContext(
@@ -81,6 +83,13 @@ def make_context(streams: dict[str, Path], tmp_path: Path) -> MakeContext:
         )
 
     return make
+
+
+@pytest.fixture(scope="session")
+def trained(make_context: MakeContext) -> tuple[StageContext, dict[str, Any]]:
+    """The plain case, trained once: its context and result."""
+    ctx = make_context()
+    return ctx, train(ctx)
 
 
 @pytest.fixture
