@@ -81,3 +81,15 @@ def test_check_names_an_unreachable_server_without_its_password_within_seconds(s
     assert "hunter2" not in str(caught.value)
     assert "unset it to use the built-in SQLite database" in str(caught.value)
     assert "MLFLOW_HTTP_REQUEST_TIMEOUT" not in os.environ
+
+
+def test_a_database_whose_writer_was_killed_is_usable(tmp_path: Path) -> None:
+    path = tmp_path / "mlflow.db"
+    killed_writer = (
+        "import os, sqlite3, sys; db = sqlite3.connect(sys.argv[1]); db.execute('create table t (x)'); db.commit();"
+        "db.execute('pragma cache_size = 1'); db.execute('begin');"
+        "db.executemany('insert into t values (?)', [('x' * 500,)] * 2000); os._exit(9)"
+    )
+    subprocess.run([sys.executable, "-c", killed_writer, str(path)], check=False)
+    assert path.with_name("mlflow.db-journal").exists()
+    Tracker(f"sqlite:///{path}", tmp_path).check()

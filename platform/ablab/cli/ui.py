@@ -6,7 +6,7 @@ import argparse
 
 from ablab.errors import InputError
 from ablab.settings import load_settings
-from ablab.tracking import Tracker, start_server
+from ablab.tracking import Tracker, serve
 
 
 def ui(arguments: argparse.Namespace) -> None:
@@ -14,10 +14,12 @@ def ui(arguments: argparse.Namespace) -> None:
     settings = load_settings()
     if not 1 <= arguments.port <= 65_535:
         raise InputError(f"--port={arguments.port} must be from 1 to 65535")
-    print("starting MLflow (about 10 s) ...", flush=True)
-    with start_server(settings, arguments.port, arguments.host) as server:
-        print(f"MLflow: {server.url}")
-        for name, url in Tracker.of(settings).pages(server.url).items():
-            print(f"  {name}: {url}")
+
+    def ready(url: str) -> None:
+        print(f"MLflow: {url}")
+        for name, page in Tracker.of(settings).pages(url).items():
+            print(f"  {name}: {page}")
         print("Ctrl-C stops it.", flush=True)
-        server.wait()
+
+    print("starting MLflow (about 10 s) ...", flush=True)
+    serve(settings, arguments.port, arguments.host, ready)

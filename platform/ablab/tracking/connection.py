@@ -151,7 +151,8 @@ def _sqlite_fault(path: Path) -> str | None:
     if not os.access(path, os.R_OK | os.W_OK):
         return "the file cannot be read and written"
     try:
-        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as database:
+        # rw, not ro: what a killed writer left half done is rolled back by whoever opens the file next
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True)) as database:
             database.execute("PRAGMA schema_version").fetchone()
     except sqlite3.Error as error:
         return f"{error} (delete the file: `ablab publish` rebuilds it)"
