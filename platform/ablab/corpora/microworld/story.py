@@ -88,7 +88,7 @@ def _meeting(t: Teller) -> None:
     who = t.person()
     kind = t.free(t.world.kinds, who)
     t.say("meets_kind", person=who, kind=kind)
-    if t.maybe(0.25):
+    if t.maybe(0.35):
         t.say("glad", pronoun=t.world.pronoun(who))
     for event, roles in _facts(t, kind, t.rng.randint(2, 3)):
         t.say(f"it_{event}", **roles)
@@ -266,7 +266,7 @@ def _nonce(t: Teller) -> None:
 
 
 _SCENES: tuple[Callable[[Teller], None], ...] = (
-    *(_meeting, _meeting, _meeting, _meeting, _lesson, _lesson, _lesson, _food_question),
+    *(_meeting, _meeting, _meeting, _meeting, _meeting, _lesson, _lesson, _lesson, _food_question),
     *(_hunger, _home, _trip, _boxes, _handling, _sights),
     *(_acting, _acting, _acting_near, _acting_near, _hearing, _mirror, _days),
     *(_nonce, _nonce),
