@@ -106,3 +106,20 @@ def test_an_unknown_scale_names_the_known_ones() -> None:
     ablation = Ablation(name="x", version=1, question="q", designs={"smoke": design()})
     with pytest.raises(InputError, match="did you mean 'smoke'"):
         ablation.design("smok")
+
+
+def test_set_edits_every_arm_and_leaves_what_an_arm_edits_itself() -> None:
+    edited = design().edited({"schedule.steps": 40, "synthetic.tokens": 500, "synthetic.decoding.alpha": 0.3}).recipes()
+    assert {recipe.schedule.steps for recipe in edited.values()} == {40}
+    synthetic = {name: recipe.synthetic for name, recipe in edited.items() if recipe.synthetic is not None}
+    assert {one.tokens for one in synthetic.values()} == {500}
+    assert {name: one.decoding.alpha for name, one in synthetic.items()} == {
+        "contrastive": 0.3,
+        "masked-only": 0.3,
+        "ancestral": 0.0,
+    }
+
+
+def test_set_of_a_path_that_no_arm_has_is_refused() -> None:
+    with pytest.raises(InputError, match=r"did you mean 'synthetic\.tokens'"):
+        design().edited({"synthetic.token": 500})

@@ -11,7 +11,7 @@ from ablab.errors import InputError, did_you_mean
 from ablab.spec.base import INERT, Name, Positive, Spec
 from ablab.spec.canonical import digest
 from ablab.spec.check import recipe_faults
-from ablab.spec.edit import dump, edit
+from ablab.spec.edit import dump, edit, paths
 from ablab.spec.metrics import metrics_of
 from ablab.spec.normal import normal
 from ablab.spec.recipe import Recipe
@@ -95,8 +95,30 @@ class Design(Spec):
         return recipes
 
     def edited(self, edits: Mapping[str, Any]) -> Design:
-        """The same design with the control recipe edited (`--set`); arms apply their own edits on top."""
-        return self.model_copy(update={"recipe": edit(self.recipe, edits, "--set")})
+        """The design with every arm edited (`--set`); what an arm itself edits stays as it says.
+
+        A path of the control recipe edits that, and so every arm. A path that only some arms have (a leaf of
+        `synthetic`) edits those. A path that no arm has is an `InputError`.
+        """
+        known = set(paths(dump(self.recipe)))
+        design = self.model_copy(
+            update={"recipe": edit(self.recipe, {p: v for p, v in edits.items() if p in known}, "--set")}
+        )
+        others = {path: value for path, value in edits.items() if path not in known}
+        if not others:
+            return design
+        present = {name: set(paths(dump(recipe))) for name, recipe in design.recipes().items()}
+        lost = {p: v for p, v in others.items() if not any(p in here for here in present.values())}
+        edit(max(design.recipes().values(), key=lambda recipe: len(paths(dump(recipe)))), lost, "--set")  # raises
+        return design.model_copy(
+            update={"arms": tuple(_more_edits(arm, others, present, self.control) for arm in self.arms)}
+        )
+
+
+def _more_edits(arm: Arm, edits: Mapping[str, Any], present: Mapping[str, set[str]], control: str) -> Arm:
+    """The arm with those edits whose path it has and its base lacks; arms made from it inherit them."""
+    new = present[arm.name] - present[arm.of or control]
+    return arm.model_copy(update={"edits": arm.edits | {p: v for p, v in edits.items() if p in new}})
 
 
 class Ablation(Spec):
@@ -152,10 +174,10 @@ def claim_faults(claim: Claim, recipes: Mapping[str, Recipe]) -> list[str]:
     if normal(one) == normal(other):
         return [*faults, f"arms {claim.arm} and {claim.against} are the same computation; nothing can differ"]
     if not (_differs_only(one, other, claim.factor) or _differs_only(other, one, claim.factor)):
-        paths = ", ".join(differing_paths(dump(normal(one)), dump(normal(other))))
+        differing = ", ".join(differing_paths(dump(normal(one)), dump(normal(other))))
         faults.append(
             f"arms {claim.arm} and {claim.against} must differ in factor={claim.factor} alone, "
-            f"but they differ in {paths}; compare other arms or name the factor that differs"
+            f"but they differ in {differing}; compare other arms or name the factor that differs"
         )
     return faults
 
