@@ -84,7 +84,7 @@ def small() -> Recipe:
     return Recipe(
         corpus=Corpus(
             sources=tuple(
-                BabyLMSource(name=name, path="corpora/babylm", words=None, evaluation_words=100_000)
+                BabyLMSource(name=name, path="corpora/babylm", words=None, evaluation_words=None)
                 for name in ("childes", "gutenberg", "simple_wiki")
             ),
             seed_share=0.05,
