@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,10 @@ from ablab.train.stage import train
 
 MakeContext = Callable[..., StageContext]
 DigestFiles = Callable[[Path], dict[str, str]]
+
+
+PINNED_LOSSES = [3.4719, 3.4389, 3.3268, 3.2619, 3.1632, 3.0743, 3.0557, 3.0406, 2.9102, 2.9354, 2.8984, 2.8272]
+PINNED_VALIDATION = {3: 3.2511, 6: 3.0728, 9: 2.9633, 12: 2.937}
 
 
 def curves(ctx: StageContext) -> list[dict[str, Any]]:
@@ -175,6 +180,31 @@ def test_mixed_training_keeps_the_best_and_the_last_checkpoint(make_context: Mak
     assert result["checkpoints"] == [
         {"step": step, "validation_loss_nats": measured[step]} for step in sorted({best, 12})
     ]
+
+
+def test_results_are_pinned(trained: tuple[StageContext, dict[str, Any]]) -> None:
+    # A change here, other than rounding, changes every training: bump the revision of the stage kind `train`.
+    ctx, result = trained
+    assert losses(ctx) == pytest.approx(PINNED_LOSSES, abs=2e-3)
+    assert result == {
+        "parameters": 6_224,
+        "non_embedding_parameters": 5_200,
+        "checkpoints": [
+            {"step": step, "validation_loss_nats": pytest.approx(loss, abs=2e-3)}
+            for step, loss in PINNED_VALIDATION.items()
+        ],
+        "final_train_loss_nats": losses(ctx)[-1],
+        "real_blocks": 48,
+        "synthetic_blocks": 0,
+        "real_passes": pytest.approx(48 / 43),
+        "synthetic_passes": 0.0,
+    }
+
+
+def test_training_without_deepspeed_says_so(make_context: MakeContext, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "deepspeed", None)  # what Python finds when a package is not there
+    with pytest.raises(RunError, match="needs the package deepspeed"):
+        train(make_context())
 
 
 def test_costs_hold_tokens_flops_and_speed(trained: tuple[StageContext, dict[str, Any]]) -> None:

@@ -61,6 +61,8 @@ class Engine:
             config=_config(settings),
             dist_init_required=False,
         )[0]
+        # Gradients of one rank are their own mean; ZeRO's stages do their bookkeeping there and keep it.
+        self._engine.enable_backward_allreduce = settings.zero_stage > 0
 
     def __enter__(self) -> Engine:
         return self
@@ -181,8 +183,9 @@ def _deepspeed(device: str) -> Any:
         raise RunError(
             f"numerics.device={device!r}, but DeepSpeed works on {found!r} in this process", "start a new process"
         )
-    # Without this the first initialisation compiles an operator that only inference uses (about a minute, needs g++).
-    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    # Otherwise DeepSpeed runs compilers to find out which operators it could build, and then builds one that only
+    # inference uses (about a minute, needs g++).
+    deepspeed.ops.__compatible_ops__ = {"deepspeed_shm_comm": False}
     if not torch.distributed.is_initialized():
         # One rank needs no port and no rendezvous: the store is in this process.
         backend = "gloo" if device == "cpu" else "nccl"
