@@ -68,6 +68,12 @@ def _selection_faults(recipe: Recipe) -> Iterator[str]:
         step = _declared_step(selection)
         if step is not None:
             yield from _step_faults(f"{path}.step", step, recipe)
+    judged = _declared_step(recipe.evaluation.selection)
+    if judged not in (None, recipe.schedule.steps) and recipe.mixture.share > 0.0:
+        yield (
+            f"evaluation.selection.step={judged}: a training with synthetic text keeps its best and its last "
+            "checkpoint only; use lowest-validation-loss or last-step"
+        )
 
 
 def _synthetic_faults(recipe: Recipe) -> Iterator[str]:
