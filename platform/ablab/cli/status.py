@@ -8,6 +8,7 @@ from typing import Any
 from ablab.cli.common import console, print_json, quantity
 from ablab.errors import InputError
 from ablab.registry.registry import Registry, open_registry
+from ablab.runner.interrupted import mark_interrupted
 from ablab.runner.prepare import open_store
 from ablab.settings import load_settings
 from ablab.store import Store
@@ -18,11 +19,11 @@ def status(arguments: argparse.Namespace) -> None:
     """Every run with its progress, or every stage of one."""
     settings = load_settings()
     store = open_store(settings)
-    records = list(read_executions(store.root))
     with open_registry(settings.registry_url) as registry:
-        dead = set(registry.interrupt_dead())
+        mark_interrupted(registry, store)
+        records = list(read_executions(store.root))
         if arguments.execution is None:
-            rows = [_run_row(record, store, registry, dead) for record in records]
+            rows = [_run_row(record, store) for record in records]
             _print(rows, arguments.json, "no run yet; try: run-ablation contrastive-vs-masked")
             return
         found = [record for record in records if record.id.startswith(arguments.execution)]
@@ -33,15 +34,13 @@ def status(arguments: argparse.Namespace) -> None:
         _print(_stage_rows(found[0], store, registry), arguments.json, "the run has no stages")
 
 
-def _run_row(record: Execution, store: Store, registry: Registry, dead: set[str]) -> dict[str, Any]:
+def _run_row(record: Execution, store: Store) -> dict[str, Any]:
     stages = _stages(record)
-    known = next((e for e in registry.executions() if e.id == record.id), None)
-    state = known.status if known is not None and record.status == "running" else record.status
     return {
         "execution": record.id[:12],
         "ablation": record.label,
         "scale": record.scale,
-        "status": "interrupted" if record.id in dead else state,
+        "status": record.status,
         "stages": f"{sum(store.has(kind, key) for kind, key in stages)}/{len(stages)}",
         "started": record.started_at,
         "finished": record.finished_at or "",

@@ -1,7 +1,6 @@
 """What a stage will cost, from its parameters alone: tokens, FLOPs, storage, seconds of one device.
 
-FLOPs per trained token: 6 N + 12 L H T (Kaplan et al. 2020; PaLM appendix B), N non-embedding parameters plus
-the output head, L layers, H hidden size, T context; a forward pass is a third of that.
+FLOPs per trained token: 6 N + 12 L H T (`ablab.models.size`); a forward pass is a third of that.
 Rates are assumptions, printed with every plan; finished runs replace them in `ablab status`.
 """
 
@@ -11,7 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ablab.models.size import model_size, training_flops
 from ablab.spec.placement import Numerics
+from ablab.spec.recipe import Model
 from ablab.spec.stages import Stage
 
 FLOPS_PER_SECOND = {"cpu": 2.5e10, "cuda": 3.0e14}  # cpu: per thread, small models; cuda: one current data-centre GPU
@@ -29,22 +30,9 @@ class Estimate:
     seconds: float
 
 
-def parameters(model: Mapping[str, Any], vocab_size: int) -> tuple[int, int]:
-    """(total, non-embedding) parameters of a Llama of these shapes."""
-    hidden, layers, ffn = model["hidden"], model["layers"], model["ffn"]
-    heads = model["heads"]
-    kv_width = hidden * (model.get("kv_heads") or heads) // heads
-    block = 2 * hidden * hidden + 2 * hidden * kv_width + 3 * hidden * ffn + 2 * hidden
-    body = layers * block + hidden
-    embeddings = vocab_size * hidden * (1 if model.get("tied_embeddings") else 2)
-    return body + embeddings, body
-
-
 def flops_per_token(model: Mapping[str, Any], vocab_size: int) -> float:
     """Of training; divide by 3 for a forward pass."""
-    _, body = parameters(model, vocab_size)
-    head = vocab_size * model["hidden"]
-    return float(6 * (body + head) + 12 * model["layers"] * model["hidden"] * model["context"])
+    return training_flops(Model.model_validate(model), vocab_size, 1)
 
 
 def estimate(stage: Stage, numerics: Numerics) -> Estimate:
@@ -70,7 +58,7 @@ def _training(stage: Stage, numerics: Numerics) -> Estimate:
     per_token = flops_per_token(model, vocab)
     flops = tokens * per_token + held_out * per_token / 3
     kept = checkpoints if "synthetic" not in stage.inputs else min(2, checkpoints)
-    size = kept * 4.0 * parameters(model, vocab)[0]
+    size = kept * 4.0 * model_size(Model.model_validate(model), vocab).total
     return Estimate(tokens, flops, size, 1.0 + _seconds(tokens, flops, numerics))
 
 

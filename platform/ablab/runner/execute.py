@@ -21,6 +21,7 @@ from ablab.spec.placement import Placement
 from ablab.store import Store
 
 WAIT_S = 0.2
+LOOK_AGAIN_S = 1.0  # at a stage that another process computes
 TORCH_KINDS = {"train": "ablab.train.stage", "generate": "ablab.generate.stage", "evaluate": "ablab.evaluate.stage"}
 
 
@@ -38,7 +39,10 @@ class Executor:
     on_done: Callable[[PlannedStage], None]
     _failed: dict[str, str] = field(default_factory=dict)
     _weights: dict[str, float] = field(default_factory=dict)
-    _waiting: dict[str, float] = field(default_factory=dict)  # held by another process; when to look again
+    _waiting: dict[str, float] = field(default_factory=dict)  # another process is at it; when to look again
+    _told: set[tuple[str, str]] = field(default_factory=set)
+    _renewed: set[str] = field(default_factory=set)  # were found damaged in this run
+    _idle_deaths: int = 0
 
     def run(self) -> None:
         """Compute what is missing. Raises `RunError` after everything that could be computed has been."""
@@ -61,11 +65,8 @@ class Executor:
     def _loop(self, pool: Pool, leases: LeaseKeeper) -> None:
         while True:
             self._dispatch(pool, leases)
-            busy = [worker for worker in pool.workers if worker.task is not None]
-            if not busy and not self._waiting:
-                if not self._ready(pool):
-                    return
-                continue  # another process's result has just made more ready
+            if len(pool.idle()) == len(pool.workers) and not self._doable():
+                return
             event = pool.next_event(WAIT_S)
             if event is not None:
                 self._handle(pool, leases, *event)
@@ -74,41 +75,49 @@ class Executor:
             self.view.tick()
 
     def _dispatch(self, pool: Pool, leases: LeaseKeeper) -> None:
-        ready = self._ready(pool)
         for worker in pool.idle():
-            while ready:
-                planned = ready.pop(0)
-                if self._claim(planned, leases):
-                    self._send(worker, planned)
+            while ready := self._ready(pool):
+                if self._claim(ready[0], leases):
+                    self._send(worker, ready[0])
                     break
 
+    def _doable(self) -> list[PlannedStage]:
+        """Stages that are missing and have not failed, and whose inputs are complete."""
+        return [
+            planned
+            for planned in self.plan.todo()
+            if planned.key not in self._failed
+            and all(self.plan.stages[s.key].state == "cached" for s in planned.stage.inputs.values())
+        ]
+
     def _ready(self, pool: Pool) -> list[PlannedStage]:
-        """Stages whose inputs are complete, those that most others wait for first."""
+        """Stages that may be asked for now, those that most others wait for first."""
         running = {worker.task for worker in pool.workers}
         now = time.monotonic()
         ready = [
             planned
-            for planned in self.plan.todo()
-            if planned.key not in running
-            and planned.key not in self._failed
-            and self._waiting.get(planned.key, 0.0) <= now
-            and all(self.plan.stages[s.key].state == "cached" for s in planned.stage.inputs.values())
+            for planned in self._doable()
+            if planned.key not in running and self._waiting.get(planned.key, 0.0) <= now
         ]
         return sorted(ready, key=lambda planned: -self._weights[planned.key])
 
     def _claim(self, planned: PlannedStage, leases: LeaseKeeper) -> bool:
         """True when this process may compute the stage. Another's finished work is taken as it is."""
         if leases.acquire(planned.key):
-            self._waiting.pop(planned.key, None)
             if self.store.has(planned.stage.kind, planned.key):  # finished elsewhere just before
                 leases.release(planned.key)
                 self._complete(planned)
                 return False
             return True
-        if planned.key not in self._waiting:
-            self.view.note(f"{planned.title}: {leases.holder(planned.key)} computes it; waiting for the result")
-        self._waiting[planned.key] = time.monotonic() + 1.0
+        self._follow(planned, f"{leases.holder(planned.key)} computes it; waiting for the result")
         return False
+
+    def _follow(self, planned: PlannedStage, why: str) -> None:
+        """Leave a stage to another process, and look for its result every now and then."""
+        if (planned.key, why) not in self._told:
+            self._told.add((planned.key, why))
+            self.view.note(f"{planned.title}: {why}")
+        self._waiting[planned.key] = time.monotonic() + LOOK_AGAIN_S
 
     def _send(self, worker: WorkerProcess, planned: PlannedStage) -> None:
         stage = planned.stage
@@ -132,29 +141,41 @@ class Executor:
         if "progress" in event:
             self.view.progressed(self.plan.stages[event["progress"]], event)
             return
-        key = worker.task
-        worker.task = None
-        if key is None:
-            if "died" in event:
-                self._replace(pool, worker, event["died"])
-            return
-        planned = self.plan.stages[key]
+        if "died" in event:
+            self._replace(pool, worker, event["died"])
+        key, worker.task = worker.task, None
+        if key is not None:
+            self._conclude(self.plan.stages[key], leases, worker, event)
+
+    def _conclude(
+        self, planned: PlannedStage, leases: LeaseKeeper, worker: WorkerProcess, event: Mapping[str, Any]
+    ) -> None:
+        """A worker is through with a stage, one way or another."""
         if "done" in event:
+            self._idle_deaths = 0
             self._record(planned, "complete", event)
             self._complete(planned)
-        elif "found" in event:
-            self._recompute(event["damaged"])
-        elif "failed" in event:
-            self._fail(planned, f"{event['message']}\nlog: {worker.log}")
-        else:
+            leases.release(planned.key)
+            return
+        held = leases.release(planned.key)
+        self.view.stopped(planned)
+        if "found" in event:
+            self._recompute(planned, event["damaged"])
+        elif "busy" in event:
+            self._follow(planned, "a process that lost its lease still works on it, or has just finished; waiting")
+        elif not held:  # what it failed of is that another process took over
+            self._follow(planned, "the lease was lost; following its new holder")
+        elif "died" in event:
             self._fail(planned, f"its worker died: {event['died']}\nlog: {worker.log}")
-            pool.replace(worker)
-        leases.release(key)
+        else:
+            self._fail(planned, f"{event['message']}\nlog: {worker.log}")
 
     def _replace(self, pool: Pool, worker: WorkerProcess, how: str) -> None:
-        """A worker that cannot even idle is replaced once per success; else the run would spin."""
-        if not any(planned.state == "cached" for planned in self.plan.stages.values()):
-            raise RunError(f"a worker process could not start: {how}; see {worker.log}")
+        """Start another worker in place of a dead one. Those that cannot even idle end the run; else it would spin."""
+        if worker.task is None:
+            self._idle_deaths += 1
+            if self._idle_deaths > len(pool.workers):
+                raise RunError(f"worker processes die while they have nothing to do: {how}; see {worker.log}")
         pool.replace(worker)
 
     def _record(self, planned: PlannedStage, state: StageState, event: Mapping[str, Any]) -> None:
@@ -175,16 +196,22 @@ class Executor:
 
     def _complete(self, planned: PlannedStage) -> None:
         planned.state, planned.why = "cached", "in the store"
-        self._waiting.pop(planned.key, None)
         self.view.finished(planned)
         self.on_done(planned)
 
-    def _recompute(self, damaged: list[list[str]]) -> None:
-        for kind, key, *faults in damaged:
-            aside = self.store.set_aside(kind, key)
-            self.view.note(f"{kind} {key[:12]} is damaged ({'; '.join(faults)}); kept as {aside}; computing it again")
-            self.plan.stages[key].state = "unneeded"
-            self.plan.demand(key, self.store)
+    def _recompute(self, finder: PlannedStage, damaged: list[dict[str, Any]]) -> None:
+        """Inputs of a stage were found damaged: compute them again, then the stage."""
+        for one in damaged:
+            planned, faults = self.plan.stages[one["key"]], "; ".join(one["faults"])
+            if one["aside"] is not None and planned.key in self._renewed:
+                self._fail(finder, f"{planned.title} is damaged again ({faults}); is the disk sound?")
+            if one["aside"] is not None:
+                self._renewed.add(planned.key)
+                self.view.note(f"{planned.title} is damaged ({faults}); kept as {one['aside']}; computing it again")
+            # Without `aside` another process has moved it, has computed it again already, or is about to do either.
+            if not self.store.has(planned.stage.kind, planned.key):
+                planned.state = "unneeded"
+                self.plan.demand(planned.key, self.store)
 
     def _fail(self, planned: PlannedStage, message: str) -> None:
         self._failed[planned.key] = message
@@ -196,8 +223,8 @@ class Executor:
         for worker in pool.workers:
             if worker.task == key:
                 pool.replace(worker)
-                self._waiting[key] = time.monotonic() + 1.0
-                self.view.note(f"{self.plan.stages[key].title}: the lease was lost; following its new holder")
+                self.view.stopped(self.plan.stages[key])
+                self._follow(self.plan.stages[key], "the lease was lost; following its new holder")
 
     def _warm(self, pool: Pool) -> None:
         """Idle workers import what they will need while the first stages, which need none of it, run."""

@@ -16,12 +16,12 @@ HEARTBEAT_S = 10.0
 class LeaseKeeper:
     """Acquires and releases leases; a thread renews them. Losing one is reported by `lost`."""
 
-    def __init__(self, registry: Registry, execution: str) -> None:
-        self._registry = registry
+    def __init__(self, registry: Registry, execution: str, heartbeat_s: float = HEARTBEAT_S) -> None:
+        self._registry, self._heartbeat_s = registry, heartbeat_s
         self._owner = Owner(execution, this_process())
         self._held: dict[str, Lease] = {}
         self._lost: set[str] = set()
-        self._fault: RunError | None = None
+        self._fault: Exception | None = None
         self._guard = threading.Lock()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._beat, daemon=True)
@@ -35,9 +35,13 @@ class LeaseKeeper:
     ) -> None:
         self._stop.set()
         self._thread.join()
-        if self._fault is None:
-            for key in list(self._held):
+        try:
+            for key in list(self._held) if self._fault is None else ():
                 self.release(key)
+        except RunError:
+            if error is None:
+                raise
+            # The run ends for another reason, which is on its way; leases that are not given back run out.
 
     def acquire(self, key: str) -> bool:
         """True when this process now holds the lease on a stage."""
@@ -47,11 +51,11 @@ class LeaseKeeper:
                 self._held[key] = lease
         return lease is not None
 
-    def release(self, key: str) -> None:
+    def release(self, key: str) -> bool:
+        """Give a lease back; False if another process had taken it."""
         with self._guard:
             lease = self._held.pop(key, None)
-        if lease is not None:
-            self._registry.release(lease)
+        return lease is not None and self._registry.release(lease)
 
     def holder(self, key: str) -> str:
         """Who computes a stage, for people."""
@@ -67,15 +71,16 @@ class LeaseKeeper:
         return lost
 
     def _beat(self) -> None:
-        while not self._stop.wait(HEARTBEAT_S):
+        while not self._stop.wait(self._heartbeat_s):
             with self._guard:
                 held = dict(self._held)
             try:
-                gone = self._registry.renew(list(held.values()))
-            except RunError as error:
-                self._fault = error  # raised in the main thread by `lost`
+                gone = self._registry.renew(held.values())
+            except Exception as error:
+                self._fault = error  # the boundary of the thread: raised in the main one by `lost`
                 return
             with self._guard:
                 for key in gone:
-                    self._held.pop(key, None)
-                self._lost |= set(gone)
+                    if self._held.get(key) is held[key]:  # not one that was given back, or taken anew, meanwhile
+                        del self._held[key]
+                        self._lost.add(key)

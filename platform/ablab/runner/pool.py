@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from queue import Empty, Queue
 from typing import Any
@@ -32,20 +33,27 @@ class WorkerProcess:
         self._events = events
         task_read, task_write = os.pipe()
         event_read, event_write = os.pipe()
-        with log.open("ab") as output:
-            self._process = subprocess.Popen(
-                [sys.executable, "-c", _BOOT.format(module, task_read, event_write)],
-                pass_fds=(task_read, event_write),
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                env={**os.environ, **_environment(threads)},
-                start_new_session=True,
-            )
-        os.close(task_read)
-        os.close(event_write)
         self._tasks = os.fdopen(task_write, "w", encoding="utf-8")
         self._pipe = os.fdopen(event_read, encoding="utf-8")
+        try:
+            with log.open("ab") as output:
+                self._process = subprocess.Popen(
+                    # -P: a file of the user's in the working directory must not pass for a library
+                    [sys.executable, "-P", "-c", _BOOT.format(module, task_read, event_write)],
+                    pass_fds=(task_read, event_write),
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=output,
+                    env={**os.environ, **_environment(threads)},
+                    start_new_session=True,
+                )
+        except BaseException:
+            self._tasks.close()
+            self._pipe.close()
+            raise
+        finally:
+            os.close(task_read)
+            os.close(event_write)
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
@@ -57,17 +65,20 @@ class WorkerProcess:
         except BrokenPipeError:
             return
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def ended(self) -> bool:
+        """The process is there no more."""
+        return self._process.poll() is not None
+
     def kill(self) -> None:
-        """End the process at once; what it had begun is resumed another time."""
-        if self._process.poll() is None:
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._close()
-
-    def close(self) -> None:
-        """End an idle worker."""
-        self.kill()
-
-    def _close(self) -> None:
+        """End the process, idle or not, at once; what it had begun is resumed another time."""
+        if not self.ended:
+            with suppress(ProcessLookupError):  # it has ended just now
+                os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
         self._reader.join(timeout=10)
         try:
@@ -79,7 +90,8 @@ class WorkerProcess:
 
     def _read(self) -> None:
         for line in self._pipe:
-            self._events.put((self, json.loads(line)))
+            if line.endswith("\n"):  # else the process was killed while it wrote it
+                self._events.put((self, json.loads(line)))
         code = self._process.wait()
         self._events.put((self, {"died": describe_exit(code)}))
 
@@ -91,7 +103,13 @@ class Pool:
         logs.mkdir(parents=True, exist_ok=True)
         self._threads, self._logs = threads, logs
         self._events: Queue[tuple[WorkerProcess, dict[str, Any]]] = Queue()
-        self.workers = [self._start(number) for number in range(1, jobs + 1)]
+        self.workers: list[WorkerProcess] = []
+        try:
+            for number in range(1, jobs + 1):
+                self.workers.append(self._start(number))
+        except BaseException:
+            self.close()
+            raise
 
     def idle(self) -> list[WorkerProcess]:
         return [worker for worker in self.workers if worker.task is None]
@@ -111,7 +129,7 @@ class Pool:
 
     def close(self) -> None:
         for worker in self.workers:
-            worker.close()
+            worker.kill()
 
     def _start(self, number: int) -> WorkerProcess:
         try:
@@ -124,7 +142,10 @@ def describe_exit(code: int) -> str:
     """An exit status in words."""
     if code >= 0:
         return f"exit status {code}"
-    name = signal.Signals(-code).name
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:  # real-time signals have numbers only
+        name = str(-code)
     return f"signal {name}" + (" (out of memory?)" if name == "SIGKILL" else "")
 
 

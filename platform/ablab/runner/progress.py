@@ -33,6 +33,9 @@ class View:
     def finished(self, planned: PlannedStage) -> None:
         """A stage is complete, computed here or elsewhere."""
 
+    def stopped(self, planned: PlannedStage) -> None:
+        """A worker is through with a stage that is not complete: it failed, or is taken up again later."""
+
     def failed(self, planned: PlannedStage, message: str) -> None:
         """A stage failed."""
 
@@ -50,26 +53,36 @@ class View:
 class _Running:
     title: str
     began: float
+    first: tuple[float, int] | None = None  # when it was first heard of and how far it was: a resumed one begins late
     done: int = 0
     total: int = 0
     unit: str = ""
     note: str = ""
+
+    def progress(self, event: Mapping[str, Any]) -> None:
+        self.done, self.total = event["done"], event["total"]
+        self.unit, self.note = event["unit"], event["note"]
+        self.first = self.first or (time.monotonic(), self.done)
 
     @property
     def fraction(self) -> float:
         return min(1.0, self.done / self.total) if self.total else 0.0
 
     def rate(self) -> float:
-        return self.done / max(time.monotonic() - self.began, 1e-9)
+        """Units per second in this run; 0 until two reports tell it."""
+        if self.first is None:
+            return 0.0
+        when, before = self.first
+        return (self.done - before) / max(time.monotonic() - when, 1e-9)
 
     def text(self) -> str:
-        """'1,200/4,000 step  31 step/s  1:30 left  loss 2.1'."""
+        """'1,200/4,000 steps  31/s  1:30 left  loss 2.1'."""
         if not self.total:
             return "starting"
         rate = self.rate()
-        left = f"{clock((self.total - self.done) / rate)} left" if rate > 0 and self.done else ""
-        counts = f"{self.done:,}/{self.total:,} {self.unit}s"
-        return "  ".join(part for part in (counts, f"{rate:,.4g}/s", left, self.note) if part)
+        speed = f"{rate:,.4g}/s  {clock((self.total - self.done) / rate)} left" if rate > 0 else ""
+        counts = f"{self.done:,}/{self.total:,} {self.unit.removesuffix('s')}s"
+        return "  ".join(part for part in (counts, speed, self.note) if part)
 
 
 @dataclass
@@ -92,8 +105,7 @@ class _State:
     def progress(self, planned: PlannedStage, event: Mapping[str, Any]) -> None:
         row = self.running.get(planned.key)
         if row is not None:
-            row.done, row.total = event["done"], event["total"]
-            row.unit, row.note = event["unit"], event["note"]
+            row.progress(event)
 
     def finish(self, planned: PlannedStage) -> float:
         """Seconds since the stage was started here (0 for one that another process finished)."""
@@ -124,18 +136,24 @@ class _Display(View):
     def progressed(self, planned: PlannedStage, event: Mapping[str, Any]) -> None:
         self._state.progress(planned, event)
 
+    def stopped(self, planned: PlannedStage) -> None:
+        self._state.running.pop(planned.key, None)
+
 
 class PlainView(_Display):
     """One line per event, and a line of progress every ten seconds for each long stage."""
 
     _last = 0.0
 
+    def begin(self, plan: Plan) -> None:
+        super().begin(plan)
+        self._last = time.monotonic()
+
     def finished(self, planned: PlannedStage) -> None:
         seconds = self._state.finish(planned)
         self.note(f"done {planned.title} ({planned.key[:12]}) {seconds:.1f} s   [{self._state.line()}]")
 
     def failed(self, planned: PlannedStage, message: str) -> None:
-        self._state.finish(planned)
         self.note(f"FAILED {planned.title} ({planned.key[:12]}): {message}")
 
     def note(self, text: str) -> None:
@@ -164,7 +182,6 @@ class LiveView(_Display):
         self._console.print(Text.assemble(("✓ ", "green"), planned.title, (f"  {seconds:.1f} s", "dim")))
 
     def failed(self, planned: PlannedStage, message: str) -> None:
-        self._state.finish(planned)
         self._console.print(Text.assemble(("✗ ", "bold red"), planned.title, "  ", message))
 
     def note(self, text: str) -> None:

@@ -5,7 +5,6 @@ What fails to be published is said at the end of the run; nothing is lost, `abla
 
 from __future__ import annotations
 
-import time
 from dataclasses import asdict
 from pathlib import Path
 from queue import Empty, Queue
@@ -21,10 +20,10 @@ from ablab.runner.prepare import open_store
 from ablab.runner.projection import execution_view, stage_view
 from ablab.settings import Settings, settings_of
 from ablab.store import Store
-from ablab.store.executions import Execution, read_executions
+from ablab.store.executions import Execution, read_execution
 
-REMEDY = "results are safe in the store; when MLflow works again, run: ablab publish"
-TIMEOUT_S = 600.0
+REMEDY = "results are safe in the store (`ablab compare` shows them); when MLflow works again, run: ablab publish"
+SILENT_S = 600.0  # a publisher that says nothing for so long is given up
 
 
 class Publisher:
@@ -45,22 +44,25 @@ class Publisher:
             self._process.kill()
 
     def stage_done(self, planned: PlannedStage) -> None:
-        """Publish one stage, some time soon."""
+        """Publish one stage, some time soon. If that fails, `publish` sends it again with all others."""
         self._send({"stage": [planned.stage.kind, planned.key], "label": planned.title})
 
     def publish(self, execution: str) -> None:
         """Publish an execution and wait for it. Raises `RunError` with the remedy if that fails."""
+        if self._process is not None and self._process.ended:  # MLflow failed before; it may work again by now
+            self._process.kill()
+            self._process, self._events = None, Queue()
         self._send({"execution": execution})
-        deadline = time.monotonic() + TIMEOUT_S
-        while time.monotonic() < deadline:
+        while True:
             try:
-                _, event = self._events.get(timeout=1.0)
+                _, event = self._events.get(timeout=SILENT_S)
             except Empty:
-                continue
+                raise RunError(f"MLflow was silent for {SILENT_S:.0f} s; log: {self._log}", REMEDY) from None
             if "published" in event:
                 return
-            raise RunError(f"publishing to MLflow failed: {event.get('failed', event)}; log: {self._log}", REMEDY)
-        raise RunError(f"publishing to MLflow took longer than {TIMEOUT_S:.0f} s; log: {self._log}", REMEDY)
+            if "stage" not in event:
+                cause = event.get("failed") or f"its process died: {event['died']}"
+                raise RunError(f"publishing to MLflow failed: {cause}; log: {self._log}", REMEDY)
 
     def _send(self, task: dict[str, Any]) -> None:
         if self._process is None:
@@ -81,8 +83,9 @@ def main(task_pipe: int, event_pipe: int) -> None:
             if "stage" in task:
                 kind, key = task["stage"]
                 tracker.publish_stage(stage_view(store, kind, key, task["label"]))
+                send({"stage": key})
             else:
-                record = next(r for r in read_executions(store.root) if r.id == task["execution"])
+                record = read_execution(store.root, task["execution"])
                 publish_execution(tracker, store, record, settings)
                 send({"published": record.id})
     except AblabError as error:

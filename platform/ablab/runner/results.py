@@ -63,7 +63,8 @@ def _directory(stage: tuple[str, str] | None, store: Store) -> Path | None:
     if faults:
         aside = store.set_aside(*stage)
         raise RunError(
-            f"{stage[0]} {stage[1][:12]} is damaged ({'; '.join(faults)}); it was moved to {aside}",
+            f"{stage[0]} {stage[1][:12]} is damaged ({'; '.join(faults)}); it was moved "
+            + (f"to {aside}" if aside else "away by another process"),
             "run the ablation again: it is computed anew",
         )
     return store.directory(*stage)

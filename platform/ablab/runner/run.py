@@ -15,6 +15,7 @@ from ablab.registry.process import this_process
 from ablab.registry.records import ExecutionStage, NewExecution
 from ablab.registry.registry import Registry, open_registry
 from ablab.runner.execute import Executor
+from ablab.runner.interrupted import mark_interrupted
 from ablab.runner.prepare import Prepared, default_placement, prepare
 from ablab.runner.progress import View
 from ablab.runner.provenance import code_commit
@@ -67,46 +68,54 @@ def run(
 
 def run_prepared(prepared: Prepared, settings: Settings, view: View) -> RunResult:
     """Evaluate a plan that was checked. Registry and tracking are reached before anything is computed."""
-    tracker = Tracker.of(settings)
-    tracker.check()
+    Tracker.of(settings).check(prepared.ablation.name)
+    try:
+        return _run_recorded(prepared, settings, view)
+    except OSError as error:  # of this process; those of stages are told with the stage
+        raise RunError(f"{error}", "fix the cause (a full disk?) and run the same command again: it resumes") from error
+
+
+def _run_recorded(prepared: Prepared, settings: Settings, view: View) -> RunResult:
     with open_registry(settings.registry_url) as registry:
+        mark_interrupted(registry, prepared.store)
+        prepared.store.sweep()
         record = _start(registry, prepared)
-        try:
-            result = _run(registry, record, prepared, settings, view)
-        except BaseException as error:
-            status: Status = "failed" if isinstance(error, Exception) else "interrupted"
-            _finish(registry, prepared, record, status, str(error) or type(error).__name__)
-            raise
-        _finish(registry, prepared, record, "finished", "")
+        logs = settings.home / "logs" / record.id
+        with Publisher(settings, logs / "publisher.log") as publisher:
+            try:
+                result = _run(registry, record, prepared, settings, view, publisher)
+            except BaseException as error:
+                status: Status = "failed" if isinstance(error, Exception) else "interrupted"
+                _finish(registry, prepared, record, status, str(error) or type(error).__name__)
+                raise
+            _finish(registry, prepared, record, "finished", "")
+            publisher.publish(record.id)  # last: a run is finished whether or not MLflow can show it
     return result
 
 
-def _run(registry: Registry, record: Execution, prepared: Prepared, settings: Settings, view: View) -> RunResult:
+def _run(
+    registry: Registry, record: Execution, prepared: Prepared, settings: Settings, view: View, publisher: Publisher
+) -> RunResult:
     plan, store = prepared.plan, prepared.store
-    store.sweep_attempts()
     todo = sum(1 for _ in plan.todo())
-    logs = settings.home / "logs" / record.id
-    with Publisher(settings, logs / "publisher.log") as publisher:
-        view.begin(plan)
-        try:
-            Executor(
-                plan=plan,
-                store=store,
-                registry=registry,
-                execution=record.id,
-                placement=prepared.placement,
-                view=view,
-                logs=logs,
-                on_done=publisher.stage_done,
-            ).run()
-        finally:
-            view.end()
-        comparison = compare_roles(prepared.design, record.roles, store)
-        folder = results_folder(settings.home, prepared.label, prepared.scale, prepared.design_digest)
-        write_files(comparison, folder)
-        write_json(folder / "plan.json", plan.to_json())
-        write_execution(store.root, record.ended("finished", ""))
-        publisher.publish(record.id)
+    view.begin(plan)
+    try:
+        Executor(
+            plan=plan,
+            store=store,
+            registry=registry,
+            execution=record.id,
+            placement=prepared.placement,
+            view=view,
+            logs=settings.home / "logs" / record.id,
+            on_done=publisher.stage_done,
+        ).run()
+    finally:
+        view.end()
+    comparison = compare_roles(prepared.design, record.roles, store)
+    folder = results_folder(settings.home, prepared.label, prepared.scale, prepared.design_digest)
+    write_files(comparison, folder)
+    write_json(folder / "plan.json", plan.to_json())
     return RunResult(
         execution=record.id,
         label=prepared.label,
@@ -159,6 +168,8 @@ def _start(registry: Registry, prepared: Prepared) -> Execution:
         started_at=now(),
         host=process.host,
         pid=process.pid,
+        machine=process.machine,
+        process_started=process.started,
         code=code_commit(),
     )
     write_execution(prepared.store.root, record)
@@ -166,10 +177,10 @@ def _start(registry: Registry, prepared: Prepared) -> Execution:
 
 
 def _finish(registry: Registry, prepared: Prepared, record: Execution, status: Status, message: str) -> None:
-    write_execution(prepared.store.root, record.ended(status, message))
     try:
+        write_execution(prepared.store.root, record.ended(status, message))
         registry.finish_execution(record.id, status, message)
-    except RunError:
+    except (RunError, OSError):
         if status == "finished":
             raise
-        # The lost database is why this run ends; the error that says so is on its way already.
+        # The full disk or lost database is why this run ends; the error that says so is on its way already.

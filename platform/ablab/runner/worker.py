@@ -38,16 +38,17 @@ def main(task_pipe: int, event_pipe: int) -> None:
 
 
 def compute(task: dict[str, Any], send: Send) -> dict[str, Any]:
-    """Compute one stage and commit it to the store. Returns what the parent records."""
+    """Compute one stage and commit it to the store. Returns the event that tells how it went: done, found, busy."""
     identity, key = task["identity"], task["key"]
     kind = identity["kind"]
     if digest(identity) != key:
         raise RunError(f"stage {kind} {key[:12]} was asked for with an identity that is not its own")
     store = _store(task["store"])
-    damaged = [[k, i, *faults] for k, i in task["uses"] if (faults := store.faults(k, i))]
-    if damaged:
-        return {"damaged": damaged}
+    if damaged := _damaged(store, task["uses"]):
+        return {"found": key, "damaged": damaged}
     attempt = store.begin(kind, key, Numerics.model_validate(task["numerics"]))
+    if attempt is None:
+        return {"busy": key}
     costs: dict[str, float] = {}
     started = time.time()
     cpu = time.process_time()
@@ -70,7 +71,17 @@ def compute(task: dict[str, Any], send: Send) -> dict[str, Any]:
     finally:
         store.discard(attempt)
     size = sum(entry["bytes"] for entry in read_json(final / "manifest.json")["files"].values())
-    return {"costs": costs, "bytes": size, "numerics": attempt.numerics.model_dump()}
+    return {"done": key, "costs": costs, "bytes": size}
+
+
+def _damaged(store: Store, uses: list[list[str]]) -> list[dict[str, Any]]:
+    """The inputs that are not as they were recorded, each with where it was moved (None: not by this process)."""
+    found = []
+    for kind, key in uses:
+        if faults := store.faults(kind, key):
+            aside = store.set_aside(kind, key)
+            found.append({"key": key, "faults": faults, "aside": str(aside) if aside else None})
+    return found
 
 
 @functools.cache
@@ -89,13 +100,12 @@ def implementation(kind: str) -> Callable[[StageContext], dict[str, Any]]:
 def _outcome(task: dict[str, Any], send: Send) -> dict[str, Any]:
     key = task["key"]
     try:
-        outcome = compute(task, send)
-        return {"found" if "damaged" in outcome else "done": key, **outcome}
+        return compute(task, send)
     except AblabError as error:
         return {"failed": key, "message": str(error)}
     except OSError as error:
         traceback.print_exc()
-        hint = "; free space, then run the same command" if error.errno == errno.ENOSPC else ""
+        hint = "; free space, then run the same command" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
         return {"failed": key, "message": f"{error}{hint}"}
     except Exception as error:
         # The boundary of the process: whatever a stage raises is told to the parent, with the trace in the log.

@@ -42,6 +42,9 @@ class Execution:
     code: str
     finished_at: str | None = None
     message: str = ""
+    machine: str = ""
+    """With `process_started` what tells a dead process from a later one with its pid (`ablab.registry.process`)."""
+    process_started: str = ""
 
     def ended(self, status: Status, message: str) -> Execution:
         return replace(self, status=status, message=message, finished_at=now())
@@ -59,6 +62,11 @@ def write_execution(root: Path, record: Execution) -> None:
     write_json(folder / f"{record.id}.json", asdict(record))
 
 
+def read_execution(root: Path, execution: str) -> Execution:
+    """One recorded execution by its whole id."""
+    return _read(root / FOLDER / f"{execution}.json")
+
+
 def read_executions(root: Path) -> Iterator[Execution]:
     """Every recorded execution, oldest first."""
     records = [_read(path) for path in (root / FOLDER).glob("*.json")]
@@ -73,5 +81,5 @@ def _read(path: Path) -> Execution:
             for arm, replicates in data["roles"].items()
         }
         return Execution(**{**data, "roles": roles})
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path} is not the record of an execution ({error}); move it away") from error

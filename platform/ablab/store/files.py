@@ -14,11 +14,14 @@ def write_json(path: Path, value: Any) -> None:
     """Write pretty, key-sorted JSON under a temporary name, flush it to the disk and rename it."""
     text = json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    try:
+        with temporary.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)  # there only when it could not be completed: a full disk, say
 
 
 def read_json(path: Path) -> Any:

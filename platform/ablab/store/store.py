@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
-import socket
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from ablab.errors import InputError, RunError
+from ablab.spec.canonical import digest
 from ablab.spec.placement import Numerics
 from ablab.store.files import differences, inventory, read_json, sync_directory, write_json
+from ablab.store.locks import try_lock
 
 STAGE, RESULT, MANIFEST = "stage.json", "result.json", "manifest.json"
 _OWN = (STAGE, RESULT, MANIFEST)
+_KEY = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
 class Attempt:
-    """One try at a stage: `out` is new and empty, `work` is what an interrupted try left."""
+    """One try at a stage: `out` is new and empty, `work` is what an interrupted try left.
+
+    `lock` keeps every other process out of both until the try is committed, discarded, or its process dead.
+    """
 
     kind: str
     key: str
@@ -29,10 +36,16 @@ class Attempt:
     work: Path
     numerics: Numerics
     resumed: bool
+    lock: BinaryIO
 
 
 class Store:
-    """Layout: `<root>/<kind>/<key>/` finished, `.work/<key>/` resumable, `.attempts/` and `.damaged/` private."""
+    """Layout: `<root>/<kind>/<key>/` finished, `.work/<key>/` resumable, `.attempts/` and `.damaged/` private.
+
+    Leases decide who *should* compute a stage. That two processes never do it in one work directory, not even when
+    one was suspended and lost its lease, is the lock's doing (`.work/<key>.lock`); that a late finisher
+    harms nobody is the rename's.
+    """
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -47,29 +60,41 @@ class Store:
 
     def has_work(self, key: str) -> bool:
         """An interrupted try left something to go on from."""
-        return (self.root / ".work" / key / "numerics.json").is_file()
+        return (self._work(key) / "numerics.json").is_file()
 
-    def begin(self, kind: str, key: str, numerics: Numerics) -> Attempt:
-        """Make the directories of a try. A resumed stage goes on with the numerics it began with."""
-        work = self.root / ".work" / key
-        work.mkdir(parents=True, exist_ok=True)
-        recorded = work / "numerics.json"
-        resumed = recorded.is_file()
-        if resumed:
-            numerics = Numerics.model_validate(read_json(recorded))
-        else:
-            write_json(recorded, numerics.model_dump())
-        out = self.root / ".attempts" / f"{key}_{os.getpid()}_{time.time_ns()}_{socket.gethostname()}"
-        out.mkdir(parents=True)
-        return Attempt(kind, key, out, work, numerics, resumed)
+    def begin(self, kind: str, key: str, numerics: Numerics) -> Attempt | None:
+        """Make the directories of a try; None when another process is at this stage or has just finished it.
+
+        A resumed stage goes on with the numerics it began with.
+        """
+        lock = try_lock(self._lock(key))
+        if lock is None:
+            return None
+        with ExitStack() as undo:
+            undo.callback(lock.close)
+            if self.has(kind, key):
+                self._forget(key)
+                return None
+            if self.directory(kind, key).exists():
+                self._move_aside(kind, key)  # without a manifest it never was finished, but it is in the way
+            self._clear_attempts(key)
+            work = self._work(key)
+            work.mkdir(exist_ok=True)
+            resumed = self.has_work(key)
+            if resumed:
+                numerics = _recorded_numerics(work)
+            else:
+                write_json(work / "numerics.json", numerics.model_dump())
+            out = self.root / ".attempts" / f"{key}_{os.getpid()}_{time.time_ns()}"
+            out.mkdir(parents=True)
+            undo.pop_all()
+            return Attempt(kind, key, out, work, numerics, resumed, lock)
 
     def commit(
         self, attempt: Attempt, identity: Mapping[str, Any], result: Mapping[str, Any], execution: Mapping[str, Any]
     ) -> Path:
         """Complete a try: write its three JSON files and rename it. If another finished first, theirs stays."""
-        clash = [name for name in _OWN if (attempt.out / name).exists()]
-        if clash:
-            raise RunError(f"stage {attempt.kind} wrote {', '.join(clash)}, names that belong to the store")
+        _refuse_what_is_not_a_stage_file(attempt)
         write_json(attempt.out / STAGE, dict(identity))
         write_json(attempt.out / RESULT, dict(result))
         files = inventory(attempt.out)
@@ -81,16 +106,18 @@ class Store:
         try:
             attempt.out.rename(final)
         except OSError:
-            if not (final / MANIFEST).is_file():
+            if not self.has(attempt.kind, attempt.key):
                 raise
             shutil.rmtree(attempt.out)
         sync_directory(final.parent)
-        shutil.rmtree(attempt.work, ignore_errors=True)
+        self._forget(attempt.key)
+        attempt.lock.close()
         return final
 
     def discard(self, attempt: Attempt) -> None:
-        """Forget the files of a failed try; what resuming needs stays."""
+        """Forget the files of a failed try; what resuming needs stays. Safe after `commit`."""
         shutil.rmtree(attempt.out, ignore_errors=True)
+        attempt.lock.close()
 
     def result(self, kind: str, key: str) -> dict[str, Any]:
         value: dict[str, Any] = read_json(self.directory(kind, key) / RESULT)
@@ -107,52 +134,109 @@ class Store:
         directory = self.directory(kind, key)
         try:
             files = self.manifest(kind, key)["files"]
-        except (ValueError, KeyError, OSError) as error:
-            return [f"{MANIFEST} cannot be read: {error}"]
-        found = differences(directory, files)
+            found = [f"{MANIFEST} does not list {name}" for name in (STAGE, RESULT) if name not in files]
+            found += differences(directory, files)
+        except (ValueError, LookupError, TypeError, AttributeError, OSError) as error:
+            return [f"{MANIFEST} cannot be used: {type(error).__name__}: {error}"]
+        if not found and digest(read_json(directory / STAGE)) != key:
+            found = [f"{STAGE} is that of another stage"]
         if not found:
             self._verified.add(key)
         return found
 
-    def set_aside(self, kind: str, key: str) -> Path:
-        """Move a damaged stage out of the way (it is kept for inspection), so that it is computed again."""
-        target = self.root / ".damaged" / f"{kind}-{key}-{time.time_ns()}"
-        target.parent.mkdir(parents=True, exist_ok=True)
-        self.directory(kind, key).rename(target)
-        return target
+    def set_aside(self, kind: str, key: str) -> Path | None:
+        """Move a damaged stage out of the way (it is kept for inspection), so that it is computed again.
+
+        None when that is not called for any more: another process has moved or replaced it, or is about to.
+        """
+        lock = try_lock(self._lock(key))
+        if lock is None:
+            return None
+        with closing(lock):
+            gone = not self.directory(kind, key).exists()
+            return None if gone or not self.faults(kind, key) else self._move_aside(kind, key)
 
     def finished(self) -> Iterator[tuple[str, str]]:
         """(kind, key) of every finished stage."""
         if not self.root.is_dir():
             return
         for manifest in sorted(self.root.glob(f"*/*/{MANIFEST}")):
-            if not manifest.parent.parent.name.startswith("."):
-                yield manifest.parent.parent.name, manifest.parent.name
+            kind, key = manifest.parts[-3:-1]
+            if not kind.startswith(".") and _KEY.fullmatch(key):
+                yield kind, key
 
-    def sweep_attempts(self) -> None:
-        """Remove what killed processes of this host left half written."""
-        for out in (self.root / ".attempts").glob(f"*_{socket.gethostname()}"):
-            if not process_alive(int(out.name.split("_")[1])):
-                shutil.rmtree(out, ignore_errors=True)
+    def sweep(self) -> None:
+        """Remove what dead processes left: half-written files, and the work of stages that are finished."""
+        attempts = _keys(self.root / ".attempts")
+        finished = {key for key in _keys(self.root / ".work") if any(self.root.glob(f"[!.]*/{key}/{MANIFEST}"))}
+        for key in sorted(attempts | finished):
+            lock = try_lock(self._lock(key))
+            if lock is None:
+                continue  # a living process is at it
+            with closing(lock):
+                self._clear_attempts(key)
+                if key in finished:
+                    self._forget(key)
 
+    def _work(self, key: str) -> Path:
+        return self.root / ".work" / key
 
-def process_alive(pid: int) -> bool:
-    """True while a process of this host has this number."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+    def _lock(self, key: str) -> Path:
+        return self.root / ".work" / f"{key}.lock"
+
+    def _clear_attempts(self, key: str) -> None:
+        """For the holder of the lock: whoever wrote them is dead."""
+        for out in (self.root / ".attempts").glob(f"{key}_*"):
+            shutil.rmtree(out, ignore_errors=True)
+
+    def _forget(self, key: str) -> None:
+        """Remove the work of a finished stage. Who opened the lock file before looks whether the stage is finished."""
+        shutil.rmtree(self._work(key), ignore_errors=True)
+        self._lock(key).unlink(missing_ok=True)
+
+    def _move_aside(self, kind: str, key: str) -> Path:
+        target = self.root / ".damaged" / f"{kind}-{key}-{time.time_ns()}"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        self.directory(kind, key).rename(target)
+        return target
 
 
 def check_writable(root: Path) -> None:
-    """Fail before work, not after it, when the store cannot be written."""
+    """Fail before work, not after it, when the store cannot be written or its file system has no locks."""
+    probe = root / f".probe-{os.getpid()}"
     try:
         root.mkdir(parents=True, exist_ok=True)
-        probe = root / f".probe-{os.getpid()}"
-        probe.write_bytes(b"")
+        lock = try_lock(probe)
         probe.unlink()
     except OSError as error:
-        raise InputError(f"store {root} cannot be written: {error.strerror}; set ABLAB_STORE or ABLAB_HOME") from error
+        raise InputError(
+            f"store {root} cannot be written and locked: {error.strerror}; set ABLAB_STORE or ABLAB_HOME to a folder "
+            "of a file system with locks"
+        ) from error
+    if lock is not None:
+        lock.close()
+
+
+def _recorded_numerics(work: Path) -> Numerics:
+    try:
+        return Numerics.model_validate(read_json(work / "numerics.json"))
+    except ValueError as error:
+        raise RunError(
+            f"the numerics that the interrupted stage began with cannot be read: {error}",
+            f"remove {work}: the stage then begins anew",
+        ) from error
+
+
+def _refuse_what_is_not_a_stage_file(attempt: Attempt) -> None:
+    """Names of the store's own, and links, whose content could change after it was recorded."""
+    clash = [name for name in _OWN if (attempt.out / name).exists()]
+    if clash:
+        raise RunError(f"stage {attempt.kind} wrote {', '.join(clash)}, names that belong to the store")
+    links = [path.relative_to(attempt.out).as_posix() for path in sorted(attempt.out.rglob("*")) if path.is_symlink()]
+    if links:
+        raise RunError(f"stage {attempt.kind} wrote {', '.join(links)}: symbolic links; a stage holds files")
+
+
+def _keys(folder: Path) -> set[str]:
+    """Keys that the names in a private folder begin with."""
+    return {found[0] for path in folder.glob("*") if (found := _KEY.match(path.name))}
