@@ -54,9 +54,9 @@ def publish(arguments: argparse.Namespace) -> None:
     names = sorted({record.ablation for record in records})
     if arguments.name is not None and arguments.name not in names:
         raise InputError(f"no run of {arguments.name!r} is in the store; {did_you_mean(arguments.name, names)}")
-    tracker = Tracker.of(settings)
-    tracker.check()
     chosen = [r for r in records if arguments.name in (None, r.ablation)]
+    tracker = Tracker.of(settings)
+    tracker.check(*{r.ablation: None for r in chosen})
     for number, record in enumerate(chosen, start=1):
         published = publish_execution(tracker, store, record, settings)
         print(

@@ -10,7 +10,7 @@ import fcntl
 import logging
 import os
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -134,6 +134,23 @@ def check(uri: str) -> None:
             f"MLFLOW_TRACKING_URI={redact(uri)} cannot be used: {redact_in(cause, uri)}; "
             "correct it, or unset it to use the built-in SQLite database"
         )
+
+
+def artifact_locations(uri: str, experiments: Collection[str]) -> dict[str, str]:
+    """Where a database that was checked keeps the artifacts of those experiments that it knows, by name."""
+    path = sqlite_path(uri)
+    if path is not None and not path.exists():
+        return {}
+    table = sqlalchemy.table("experiments", sqlalchemy.column("name"), sqlalchemy.column("artifact_location"))
+    engine = sqlalchemy.create_engine(uri)
+    try:
+        if not sqlalchemy.inspect(engine).has_table("experiments"):
+            return {}
+        with engine.connect() as connection:
+            rows = connection.execute(sqlalchemy.select(table).where(table.c.name.in_(experiments)))
+            return {row.name: row.artifact_location for row in rows}
+    finally:
+        engine.dispose()
 
 
 def redact_in(text: str, uri: str) -> str:

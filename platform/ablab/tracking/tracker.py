@@ -10,7 +10,15 @@ from typing import Any
 
 from ablab.errors import InputError
 from ablab.settings import Settings, redact
-from ablab.tracking.connection import check, connect, created_once, exclusive, failing_as_run_error, is_server
+from ablab.tracking.connection import (
+    artifact_locations,
+    check,
+    connect,
+    created_once,
+    exclusive,
+    failing_as_run_error,
+    is_server,
+)
 from ablab.tracking.executions import NOTE_TAG, StageRun, note, publish_runs
 from ablab.tracking.models import publish_model
 from ablab.tracking.shared_view import VIEW_TAG, view_tag, view_url
@@ -48,9 +56,14 @@ class Tracker:
         """The tracker that the settings name."""
         return cls(settings.tracking_uri, settings.artifacts)
 
-    def check(self) -> None:
-        """Raises `InputError` when MLflow cannot be used; to be called before work."""
+    def check(self, *ablations: str) -> None:
+        """Raises `InputError` when MLflow cannot be used for these ablations; to be called before work."""
         check(self.uri)
+        if not is_server(self.uri):
+            found = artifact_locations(self.uri, (STAGES, *ablations))
+            faults = [self._misplaced(name, location) for name, location in found.items()]
+            if any(faults):
+                raise InputError(filter(None, faults))
 
     def publish_stage(self, view: StageView) -> str:
         """The run id of a finished stage in the experiment `ablab/stages`."""
@@ -127,17 +140,26 @@ class Tracker:
         """Id of the experiment, made or brought back from the bin if need be."""
         if name in self._experiments:
             return self._experiments[name]
-        location = None if is_server(self.uri) else (self.artifacts.absolute() / name.replace("/", "-")).as_uri()
+        location = None if is_server(self.uri) else self._location(name)
         created_once(lambda: self._client.create_experiment(name, artifact_location=location))
         experiment = self._client.get_experiment_by_name(name)
-        if location and experiment.artifact_location != location:
-            raise InputError(
-                f"the MLflow database {redact(self.uri)} keeps the artifacts of {name} at "
-                f"{experiment.artifact_location}, but they belong at {location} "
-                "(was the folder moved, or the experiment made through a server?); "
-                "delete the database: `ablab publish` rebuilds it"
-            )
+        if location and (fault := self._misplaced(name, experiment.artifact_location)):
+            raise InputError(fault)
         self._experiments[name] = str(experiment.experiment_id)
         if experiment.lifecycle_stage == "deleted":
             self._client.restore_experiment(self._experiments[name])
         return self._experiments[name]
+
+    def _location(self, name: str) -> str:
+        """Where the artifacts of an experiment belong while a database is used: it holds absolute addresses."""
+        return (self.artifacts.absolute() / name.replace("/", "-")).as_uri()
+
+    def _misplaced(self, name: str, location: str) -> str | None:
+        """What is wrong with the place at which a database keeps the artifacts of an experiment."""
+        if location == self._location(name):
+            return None
+        return (
+            f"the MLflow database {redact(self.uri)} keeps the artifacts of {name} at {location}, but they belong at "
+            f"{self._location(name)} (was the folder moved or copied, or the experiment made through a server?); "
+            "delete the database: `ablab publish` rebuilds it"
+        )
