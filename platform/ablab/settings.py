@@ -44,7 +44,7 @@ def load_settings(project: Path | None = None) -> Settings:
     return Settings(
         project=root,
         home=home,
-        store=os.environ.get("ABLAB_STORE") or str(home / "store"),
+        store=_store() or str(home / "store"),
         registry_url=os.environ.get("ABLAB_REGISTRY_URL") or f"sqlite:///{home / 'registry.db'}",
         data=_path("ABLAB_DATA") or root / "data",
         tracking_uri=os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home / 'mlflow.db'}",
@@ -66,8 +66,16 @@ def redact(url: str) -> str:
     if not at or "://" not in head:
         return url
     scheme, _, credentials = head.partition("://")
-    user = credentials.split(":", 1)[0]
+    user, colon, _ = credentials.partition(":")
+    if not colon or user.startswith("/"):  # nobody's password, or the path of a file
+        return url
     return f"{scheme}://{user}:***@{tail}"
+
+
+def _store() -> str | None:
+    """A URL as it stands, a path made absolute: processes with other working directories mean the same folder."""
+    value = os.environ.get("ABLAB_STORE", "")
+    return value if "://" in value else str(_path("ABLAB_STORE") or "") or None
 
 
 def _path(variable: str) -> Path | None:
