@@ -135,7 +135,10 @@ def test_publish_rebuilds_a_lost_mlflow_and_reindex_a_lost_registry(home: Path) 
 def test_compare_and_status_tell_what_the_run_told(home: Path) -> None:
     compared = ablab(home, "compare", NAME, "--scale", "tiny", "--json")
     folder = next((home / "results").glob("*/tiny-*"))
-    assert json.loads(compared.stdout) == json.loads((folder / "comparison.json").read_text())
+    told = json.loads(compared.stdout)
+    assert told["comparison"] == json.loads((folder / "comparison.json").read_text())
+    assert [row["arm"] for row in told["corpora"]] == ["ancestral", "masked-only", "contrastive"]
+    assert all(0.0 <= row["true_statements"] <= 1.0 and row["corpora"] == 2 for row in told["corpora"])
     rows = json.loads(ablab(home, "status", "--json").stdout)
     assert rows[0]["stages"] == "49/49"
     assert rows[0]["status"] == "finished"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +19,7 @@ from ablab.cli.common import (
     print_json,
     quantity,
 )
+from ablab.errors import RunError
 
 if TYPE_CHECKING:
     from ablab.runner.plan import Plan
@@ -71,16 +73,19 @@ def _run(arguments: argparse.Namespace, prepared: Prepared) -> int:
     )
     result = run_prepared(prepared, settings, make_view(screen))
     if arguments.json:
-        print_json({"execution": result.execution, "folder": str(result.folder), **_comparison(result)})
+        print_json(
+            {
+                "execution": result.execution,
+                "folder": str(result.folder),
+                "comparison": json.loads(result.comparison.to_json()),
+                "corpora": result.corpora,
+            }
+        )
     else:
         print_result(result, prepared, settings.home)
+    if result.unpublished:
+        raise RunError(result.unpublished)
     return 0
-
-
-def _comparison(result: RunResult) -> dict[str, object]:
-    import json
-
-    return {"comparison": json.loads(result.comparison.to_json())}
 
 
 def parser() -> Parser:
@@ -145,10 +150,12 @@ def _print_totals(plan: Plan, prepared: Prepared) -> None:
 def print_result(result: RunResult, prepared: Prepared, home: Path) -> None:
     """The comparison, where everything lies, and how to open it."""
     from ablab.analysis import render
+    from ablab.cli.tables import print_corpora
 
     screen = console()
     screen.print()
     render(result.comparison, screen)
+    print_corpora(result.corpora, screen)
     print(
         f"\nStages: {result.computed} computed, {result.needed - result.computed} taken from the store; "
         f"{result.needed} different ones instead of {result.stages_apart} unshared."

@@ -52,6 +52,7 @@ class Executor:
         with LeaseKeeper(self.registry, self.execution) as leases:
             pool = Pool(self._jobs(), self.placement.numerics.threads, self.logs)
             try:
+                self._dispatch(pool, leases)
                 self._warm(pool)
                 self._loop(pool, leases)
             finally:
@@ -227,7 +228,7 @@ class Executor:
                 self._follow(self.plan.stages[key], "the lease was lost; following its new holder")
 
     def _warm(self, pool: Pool) -> None:
-        """Idle workers import what they will need while the first stages, which need none of it, run."""
+        """After their first stage, which needs none of it, all but one worker import what they will need later."""
         kinds = {planned.stage.kind for planned in self.plan.todo()}
         modules = [module for kind, module in TORCH_KINDS.items() if kind in kinds]
         for worker in pool.workers[1:]:

@@ -80,7 +80,9 @@ class _Running:
         if not self.total:
             return "starting"
         rate = self.rate()
-        speed = f"{rate:,.4g}/s  {clock((self.total - self.done) / rate)} left" if rate > 0 else ""
+        speed = (
+            f"{rate:,.{0 if rate >= 10 else 1}f}/s  {clock((self.total - self.done) / rate)} left" if rate > 0 else ""
+        )
         counts = f"{self.done:,}/{self.total:,} {self.unit.removesuffix('s')}s"
         return "  ".join(part for part in (counts, speed, self.note) if part)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ablab.analysis import Comparison, plot_effects, write_files
 from ablab.errors import InputError
+from ablab.runner.corpora import corpus_numbers
 from ablab.runner.results import compare_roles, factors, results_folder
 from ablab.spec.ablation import Design
 from ablab.spec.base import build
@@ -96,7 +97,8 @@ def _arms(store: Store, record: Execution, design: Design, comparison: Compariso
                 arm=arm,
                 replicate=names[position].name,
                 factors=factors(design, arm),
-                metrics=_metrics(comparison, arm, position) if comparison else {},
+                metrics=(_metrics(comparison, arm, position) if comparison else {})
+                | {f"corpus/{name}": value for name, value in corpus_numbers(done, store).items()},
                 stages={role: key for role, (_, key) in roles.items()},
                 datasets=tuple(_datasets(store, done)),
                 model=_model(store, record, arm, names[position].name, done),

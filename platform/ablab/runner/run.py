@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from ablab.errors import RunError
 from ablab.registry.process import this_process
 from ablab.registry.records import ExecutionStage, NewExecution
 from ablab.registry.registry import Registry, open_registry
+from ablab.runner.corpora import corpora_table
 from ablab.runner.execute import Executor
 from ablab.runner.interrupted import mark_interrupted
 from ablab.runner.prepare import Prepared, default_placement, prepare
@@ -43,6 +44,10 @@ class RunResult:
     """Different stages that the design consists of."""
     stages_apart: int
     """Stages it would consist of if arms and replicates shared nothing."""
+    corpora: list[dict[str, Any]]
+    """One row per arm with synthetic text (`runner.corpora`)."""
+    unpublished: str = ""
+    """Why MLflow does not show the run, and what to do; empty when it does."""
 
 
 def run(
@@ -89,7 +94,10 @@ def _run_recorded(prepared: Prepared, settings: Settings, view: View) -> RunResu
                 _finish(registry, prepared, record, status, str(error) or type(error).__name__)
                 raise
             _finish(registry, prepared, record, "finished", "")
-            publisher.publish(record.id)  # last: a run is finished whether or not MLflow can show it
+            try:
+                publisher.publish(record.id)
+            except RunError as error:  # the run is finished whether or not MLflow can show it
+                result = replace(result, unpublished=str(error))
     return result
 
 
@@ -125,6 +133,7 @@ def _run(
         computed=todo,
         needed=len(plan.stages),
         stages_apart=plan.stages_apart(),
+        corpora=corpora_table(record.roles, store),
     )
 
 

@@ -1,0 +1,44 @@
+"""Tables that several commands print."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
+
+
+CORPORA: dict[str, tuple[str, Callable[[float], str]]] = {
+    "tokens": ("tokens", lambda value: f"{value:,.0f}"),
+    "documents": ("documents", lambda value: f"{value:,.0f}"),
+    "mean_words": ("words each", lambda value: f"{value:.1f}"),
+    "distinct_2": ("distinct bigrams", _percent),
+    "overlap_13gram": ("13-grams of real text", _percent),
+    "head_size_mean": ("head size", lambda value: f"{value:.1f}"),
+    "argmax_changed": ("best word changed", _percent),
+    "true_statements": ("true statements", _percent),
+}
+
+
+def print_corpora(rows: Sequence[dict[str, Any]], screen: Console) -> None:
+    """The synthetic corpora side by side, one column per arm; nothing where there are none."""
+    if not rows:
+        return
+    from rich.table import Table
+    from rich.text import Text
+
+    screen.print()
+    screen.print(Text("Synthetic corpora, mean over replicates", style="bold"))
+    table = Table(box=None, pad_edge=True)
+    table.add_column("")
+    for row in rows:
+        table.add_column(row["arm"], justify="right")
+    for name, (title, shown) in CORPORA.items():
+        if any(name in row for row in rows):
+            table.add_row(title, *(shown(row[name]) if name in row else "" for row in rows))
+    screen.print(table)
