@@ -103,7 +103,7 @@ ABLATION = Ablation(
     designs={
         "tiny": design(tiny(), bad_step=5, tokens=2_000, prompt=8, chunk_words=30, replicates=2),
         "smoke": design(smoke(), bad_step=100, tokens=120_000, prompt=20, chunk_words=40, replicates=2),
-        "small": design(small(), bad_step=500, tokens=2_000_000, prompt=20, chunk_words=150, replicates=3, a_a=True),
+        "small": design(small(), bad_step=200, tokens=2_000_000, prompt=20, chunk_words=150, replicates=3, a_a=True),
         "paper": design(paper(), bad_step=500, tokens=97_000_000, prompt=20, chunk_words=150, replicates=10, a_a=True),
     },
 )

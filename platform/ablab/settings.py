@@ -4,7 +4,7 @@
 |---|---|---|
 | `ABLAB_PROJECT` | nearest parent folder that holds `ablations/` | root of the declarations |
 | `ABLAB_HOME` | `<project>/.ablab` | everything ablab writes |
-| `ABLAB_STORE` | `<home>/store` | stage directories (a path or an fsspec URL) |
+| `ABLAB_STORE` | `<home>/store` | stage directories; a folder of a file system with locks |
 | `ABLAB_REGISTRY_URL` | SQLite in home | SQLAlchemy URL of the registry |
 | `ABLAB_DATA` | `<project>/data` | folder that relative corpus and suite paths start from |
 | `MLFLOW_TRACKING_URI` | SQLite in home | MLflow |

@@ -36,7 +36,7 @@ def write_stage(root: Path, kind: str, params: dict[str, Any], result: dict[str,
     key = digest(identity)
     folder = root / kind / key
     folder.mkdir(parents=True)
-    manifest = {"files": {}, "numerics": {"threads": 1, "device": "cpu"}, "seconds": 2.5, "costs": {"tokens": 640.0}}
+    manifest = {"files": {}, "numerics": {"threads": 1, "device": "cpu"}, "costs": {"seconds": 2.5, "tokens": 640.0}}
     for name, value in (("stage", identity), ("result", result), ("manifest", manifest)):
         (folder / f"{name}.json").write_text(json.dumps(value))
     for name, text in files.items():

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from ablab.errors import InputError
 from ablab.spec.placement import Numerics
 from ablab.spec.recipe import AtStep, LastStep, LowestValidationLoss
+from ablab.spec.stages import KINDS
 from ablab.store.context import StageContext, silent
 from ablab.train.select import choose, select
 
@@ -68,3 +69,12 @@ def test_stage_returns_step_loss_and_rule(tmp_path: Path) -> None:
 def test_selecting_imports_no_torch() -> None:
     code = "import sys, ablab.train.select; print(sorted({'torch', 'deepspeed', 'transformers'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_result_is_pinned(tmp_path: Path) -> None:
+    """A change here means: bump the revision of `select`."""
+    (tmp_path / "result.json").write_text(json.dumps({"checkpoints": checkpoints(3.0, 1.5, 2.0)}))
+    rule = LowestValidationLoss().canonical()
+    ctx = StageContext("k", {"rule": rule}, {"train": tmp_path}, {}, tmp_path, tmp_path, Numerics(), silent, {})
+    assert select(ctx) == {"step": 10, "validation_loss_nats": 1.5, "rule": "lowest-validation-loss"}
+    assert KINDS["select"].revision == 1

@@ -1,7 +1,7 @@
 """What a stage will cost, from its parameters alone: tokens, FLOPs, storage, seconds of one device.
 
 FLOPs per trained token: 6 N + 12 L H T (`ablab.models.size`); a forward pass is a third of that.
-Rates are assumptions, printed with every plan; finished runs replace them in `ablab status`.
+Rates are assumptions near what was measured (docs/journal.md), and printed with every plan.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from ablab.spec.placement import Numerics
 from ablab.spec.recipe import Model
 from ablab.spec.stages import Stage
 
-FLOPS_PER_SECOND = {"cpu": 2.5e10, "cuda": 3.0e14}  # cpu: per thread, small models; cuda: one current data-centre GPU
-TOKENS_PER_SECOND_OVERHEAD = {"cpu": 6.0e4, "cuda": 5.0e5}  # no stage runs faster than its loop
+FLOPS_PER_SECOND = {"cpu": 8.0e10, "cuda": 3.0e14}  # cpu: per thread, small models; cuda: one current data-centre GPU
+TOKENS_PER_SECOND_OVERHEAD = {"cpu": 4.0e4, "cuda": 5.0e5}  # no stage runs faster than its loop
 FIXED_SECONDS = {"corpus": 3.0, "tokenizer": 2.0, "tokens": 0.5, "suite": 0.5, "evaluate": 3.0, "floor": 3.0}
 
 

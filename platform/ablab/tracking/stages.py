@@ -33,9 +33,8 @@ def find_stage(client: Any, experiment_id: str, key: str) -> Any | None:
 def stage_run(view: StageView) -> RunSpec:
     """What the run of a stage holds: identity and numerics as parameters, results and costs as metrics, curves."""
     finished = view.finished_ms or int((view.directory / "result.json").stat().st_mtime * 1_000)
-    seconds = view.manifest.get("seconds")
-    started = finished - int(seconds * 1_000) if isinstance(seconds, int | float) else finished
-    costs = dict(view.manifest.get("costs") or {}) | ({"seconds": seconds} if seconds is not None else {})
+    costs = dict(view.manifest.get("costs") or {})
+    started = finished - int(costs.get("seconds", 0.0) * 1_000)
     numerics = dict(view.manifest.get("numerics") or {})
     points = tuple(_curves(view, started, finished))
     odd = sorted({point.name for point in points if not math.isfinite(point.value)})
