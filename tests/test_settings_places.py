@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from ablab.registry.registry import open_registry
 from ablab.settings import find_project, load_settings, redact, settings_of
+from ablab.tracking.connection import sqlite_path
 
 
 @pytest.fixture(autouse=True)
@@ -38,6 +40,18 @@ def test_a_relative_place_is_the_same_folder_for_a_process_elsewhere(
     settings = load_settings()
     assert settings.store == str(project / "notes" / "deep" / "my store")
     assert settings.home == project / "notes" / "home"
+
+
+@pytest.mark.parametrize("folder", ["plain", "with space", "50%25 #1", "what?x=1", "ünï"])
+def test_the_databases_lie_in_the_home_whatever_it_is_called(
+    folder: str, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ABLAB_HOME", str(project / folder))
+    settings = load_settings()
+    open_registry(settings.registry_url).close()
+    assert (project / folder / "registry.db").is_file()
+    assert sqlite_path(settings.tracking_uri) == project / folder / "mlflow.db"
+    assert {path.name for path in project.iterdir()} == {"ablations", "notes", folder}
 
 
 def test_an_address_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -45,9 +45,9 @@ def load_settings(project: Path | None = None) -> Settings:
         project=root,
         home=home,
         store=_store() or str(home / "store"),
-        registry_url=os.environ.get("ABLAB_REGISTRY_URL") or f"sqlite:///{home / 'registry.db'}",
+        registry_url=os.environ.get("ABLAB_REGISTRY_URL") or _sqlite(home / "registry.db"),
         data=_path("ABLAB_DATA") or root / "data",
-        tracking_uri=os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home / 'mlflow.db'}",
+        tracking_uri=os.environ.get("MLFLOW_TRACKING_URI") or _sqlite(home / "mlflow.db"),
         artifacts=home / "mlartifacts",
     )
 
@@ -70,6 +70,11 @@ def redact(url: str) -> str:
     if not colon or user.startswith("/"):  # nobody's password, or the path of a file
         return url
     return f"{scheme}://{user}:***@{tail}"
+
+
+def _sqlite(file: Path) -> str:
+    """The URL of a file: in a path `%` begins an escape and `?` ends it, for SQLAlchemy (and so for MLflow)."""
+    return "sqlite:///" + str(file).replace("%", "%25").replace("?", "%3F")
 
 
 def _store() -> str | None:

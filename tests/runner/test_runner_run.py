@@ -139,3 +139,11 @@ def test_only_executions_of_dead_processes_are_marked_in_store_and_registry(tmp_
     assert shown == {"living": "running", "dead": "interrupted", "far": "running"}
     assert read_execution(store.root, "e" * 32).status == "finished"
     assert "died" in read_execution(store.root, ids["dead"]).message
+
+
+def test_a_home_that_mlflow_would_write_beside_is_found_before_work(tmp_path: Path) -> None:
+    done = run_tiny(tmp_path / "100%25 sure")
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "holds % or ?; set ABLAB_HOME" in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["100%25 sure"]
+    assert ablab(tmp_path / "100%25 sure", "status").returncode == 0

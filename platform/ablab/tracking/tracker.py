@@ -60,6 +60,11 @@ class Tracker:
         """Raises `InputError` when MLflow cannot be used for these ablations; to be called before work."""
         check(self.uri)
         if not is_server(self.uri):
+            if set("%?") & set(str(self.artifacts.absolute())):
+                raise InputError(
+                    f"MLflow would keep artifacts elsewhere than at {self.artifacts.absolute()}, because the path holds "
+                    "% or ?; set ABLAB_HOME to a folder without"
+                )
             found = artifact_locations(self.uri, (STAGES, *ablations))
             faults = [self._misplaced(name, location) for name, location in found.items()]
             if any(faults):
