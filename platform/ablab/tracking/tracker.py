@@ -62,7 +62,7 @@ class Tracker:
         if not is_server(self.uri):
             if set("%?") & set(str(self.artifacts.absolute())):
                 raise InputError(
-                    f"MLflow would keep artifacts elsewhere than at {self.artifacts.absolute()}, because the path holds "
+                    f"MLflow would keep artifacts elsewhere than at {self.artifacts.absolute()}, because it holds "
                     "% or ?; set ABLAB_HOME to a folder without"
                 )
             found = artifact_locations(self.uri, (STAGES, *ablations))
