@@ -16,7 +16,7 @@ from tiny_helper import NAME, command, environment, plan_stages, run_tiny, stage
 from ablab.spec import KINDS
 
 # Roughly the order in which a run gets to them, so that a kill during one leaves the next still to be computed.
-ORDER = ("suite", "corpus", "tokenizer", "tokens", "floor", "train", "select", "generate", "evaluate", "describe")
+ORDER = ("suite", "corpus", "tokenizer", "tokens", "train", "select", "generate", "evaluate", "describe", "floor")
 MOMENTS = random.Random(20_251_122)
 
 
