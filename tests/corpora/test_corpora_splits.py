@@ -155,6 +155,17 @@ def test_another_split_seed_chooses_other_prompts(run_stage: Any, tmp_path: Path
     assert set(seeds[0]) != set(seeds[1])
 
 
+def test_any_beginning_of_a_held_out_split_samples_all_sources(layout: Any, run_stage: Any, tmp_path: Path) -> None:
+    folder = two_sources(layout, train=400)
+    both = recipe([source("one", folder), source("two", folder)])
+    directory = build_corpus(run_stage, resolve_recipe(both, tmp_path))
+    for split in ("seed", "validation", "test"):
+        names = [name for _, name, _ in read_documents(directory, split)]
+        first = names[: len(names) // 2]
+        assert {"one", "two"} == set(first), split
+        assert names != sorted(names)
+
+
 def test_equal_recipes_give_equal_bytes(run_stage: Any, tmp_path: Path) -> None:
     resolved = resolve_recipe(recipe([WORLD]), tmp_path)
     first, second = (build_corpus(run_stage, resolved) for _ in range(2))

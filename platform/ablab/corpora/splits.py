@@ -1,4 +1,4 @@
-"""Splits: exact duplicates removed, prompts kept apart, overlap measured. Nothing is held in memory but digests.
+"""Splits: exact duplicates removed, prompts kept apart, overlap measured. Train text never lies in memory.
 
 **Duplicates.** Two documents are the same when their NFKC forms have the same whitespace words. One copy is kept,
 before anything is split: the first in the order test, validation, train and there of the sources. So a document that
@@ -6,6 +6,10 @@ occurs in train and in a held-out part stays held out and leaves train, and no d
 
 **Seed.** Of every source the share `seed_share` of its remaining train documents (rounded, at least one) goes to the
 split `seed`: those with the smallest hash of (split_seed, words), so the choice does not depend on their order.
+
+**Order.** Train keeps the order of its sources (training permutes its blocks). The held-out splits stand in the order
+of that hash, so any beginning of them (the first tokens that a loss is measured on, the first prompts) is a sample of
+all sources; for this they are held in memory, one at a time.
 
 **Overlap.** The share of the distinct 13-grams of words of `seed`, `validation` and `test` that `train` holds.
 """
@@ -89,14 +93,12 @@ def build_splits(
     counts = Counts()
     reader = Reader(corpus, locations, heard, counts)
     for split in ("test", "validation"):  # before train: of equal documents the one that is read first is kept
-        with DocumentWriter(out / f"{split}.parquet") as writer:
-            for document, _ in reader.new_documents(split):
-                writer.write(document)
-                counts.add(split, document)
+        held_out = [(_rank(corpus.split_seed, mark), document) for document, mark in reader.new_documents(split)]
+        _write_held_out(split, held_out, out, counts)
     undivided = work / "undivided.parquet"
     ranks = _gather(reader, undivided, corpus.split_seed)
-    prompts = {name: _prompts(name, of, corpus.seed_share) for name, of in ranks.items()}
-    _divide(undivided, out, prompts, counts)
+    last = {name: _last_prompt(name, of, corpus.seed_share) for name, of in ranks.items()}
+    _divide(undivided, out, ranks, last, counts)
     undivided.unlink()
     names = [source.name for source in corpus.sources]
     return {
@@ -134,8 +136,8 @@ def _rank(split_seed: int, mark: bytes) -> int:
     return int.from_bytes(hashlib.blake2b(b"%d:%b" % (split_seed, mark), digest_size=8).digest(), "big")
 
 
-def _prompts(name: str, ranks: Sequence[int], share: float) -> list[bool]:
-    """For every train document of a source whether it goes to the seed split."""
+def _last_prompt(name: str, ranks: Sequence[int], share: float) -> int:
+    """The highest rank with which a train document of a source goes to the seed split."""
     if len(ranks) < 2:
         raise RunError(
             f"source {name!r} has {len(ranks)} train documents once duplicates are removed; it needs two, "
@@ -143,19 +145,33 @@ def _prompts(name: str, ranks: Sequence[int], share: float) -> list[bool]:
             "give it more text",
         )
     count = min(max(round(share * len(ranks)), 1), len(ranks) - 1)
-    last = sorted(ranks)[count - 1]
-    return [rank <= last for rank in ranks]
+    return sorted(ranks)[count - 1]
 
 
-def _divide(undivided: Path, out: Path, prompts: Mapping[str, Sequence[bool]], counts: Counts) -> None:
-    """Divide the undivided documents into train and seed, in their order."""
-    following = {name: iter(of) for name, of in prompts.items()}
-    with DocumentWriter(out / "train.parquet") as train, DocumentWriter(out / "seed.parquet") as seed:
+def _divide(
+    undivided: Path, out: Path, ranks: Mapping[str, Sequence[int]], last: Mapping[str, int], counts: Counts
+) -> None:
+    """Divide the undivided documents into train, in their order, and seed."""
+    following = {name: iter(of) for name, of in ranks.items()}
+    prompts: list[tuple[int, Document]] = []
+    with DocumentWriter(out / "train.parquet") as train:
         for batch in read_batches(undivided):
             for document in batch:
-                is_prompt = next(following[document.source])
-                (seed if is_prompt else train).write(document)
-                counts.add("seed" if is_prompt else "train", document)
+                rank = next(following[document.source])
+                if rank <= last[document.source]:
+                    prompts.append((rank, document))
+                else:
+                    train.write(document)
+                    counts.add("train", document)
+    _write_held_out("seed", prompts, out, counts)
+
+
+def _write_held_out(split: str, ranked: list[tuple[int, Document]], out: Path, counts: Counts) -> None:
+    """Write a held-out split in the order of its ranks."""
+    with DocumentWriter(out / f"{split}.parquet") as writer:
+        for _, document in sorted(ranked, key=lambda one: (one[0], one[1].id)):
+            writer.write(document)
+            counts.add(split, document)
 
 
 def _not_empty(split: str, count: dict[str, int]) -> dict[str, int]:

@@ -26,7 +26,7 @@ class StageKind:
 
 
 _KINDS = (
-    StageKind("corpus", 1, "ablab.corpora.stages:build_corpus", "documents, deduplicated, in disjoint splits"),
+    StageKind("corpus", 2, "ablab.corpora.stages:build_corpus", "documents, deduplicated, in disjoint splits"),
     StageKind("tokenizer", 1, "ablab.corpora.stages:train_tokenizer", "BPE trained on the train split"),
     StageKind("tokens", 1, "ablab.corpora.stages:tokenize", "flat token streams of the splits"),
     StageKind("suite", 1, "ablab.corpora.suites:build_suite", "evaluation items in one common shape"),
