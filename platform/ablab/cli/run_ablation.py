@@ -62,6 +62,7 @@ def _run(arguments: argparse.Namespace, prepared: Prepared) -> int:
     from ablab.runner.progress import make_view
     from ablab.runner.run import run_prepared
     from ablab.settings import load_settings
+    from ablab.spec.canonical import canonical_json
 
     settings = load_settings()
     # with --json, standard output carries the result alone
@@ -71,6 +72,9 @@ def _run(arguments: argparse.Namespace, prepared: Prepared) -> int:
         f"{len(prepared.plan.stages)} stages to compute, {prepared.placement.jobs} at once",
         highlight=False,
     )
+    if prepared.edits:
+        edited = ", ".join(f"{path}={canonical_json(value)}" for path, value in prepared.edits.items())
+        screen.print(f"edited: {edited}", highlight=False, markup=False)
     result = run_prepared(prepared, settings, make_view(screen))
     if arguments.json:
         print_json(
