@@ -237,3 +237,14 @@ def test_real_text_and_suites_resolve(shared_data: Path, tmp_path: Path) -> None
     resolved = resolve_recipe(declared, shared_data, tmp_path / "files.json")
     assert [len(items.digests) for items in file_suites(resolved)] == [67, 5]
     assert resolve_recipe(declared, shared_data, tmp_path / "files.json") == resolved
+
+
+def test_a_text_that_is_one_document_cannot_give_prompts_too(layout: Any, tmp_path: Path) -> None:
+    folder = layout({"one": {**FILES, "train": "word " * 400 + "\n"}})
+    [fault] = faults(recipe([source("one", folder)]), tmp_path)
+    assert "its train text of 400 words is 1 document(s), but 2 are needed" in fault
+
+
+def test_a_microworld_of_one_story_cannot_give_prompts_too(tmp_path: Path) -> None:
+    small = {**WORLD, "words": 70}
+    assert any("but 2 are needed" in fault for fault in faults(recipe([small]), tmp_path))

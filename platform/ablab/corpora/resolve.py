@@ -6,15 +6,17 @@ The only step of planning that reads files. Imports neither torch nor pyarrow, s
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 from ablab.corpora import microworld
 from ablab.corpora.filecheck import FactCache, FileFacts
-from ablab.corpora.sources import FILES
+from ablab.corpora.sources import FILES, read_source
 from ablab.errors import InputError, did_you_mean
 from ablab.spec.recipe import BabyLMSource, MicroworldSource, MicroworldSuites, Recipe, Source, SuiteSource
 
 Words = dict[str, int]  # by split
+LONG_WORDS = 5_000  # no text of so many words is a single document
 
 
 def resolve_recipe(recipe: Recipe, data: Path, cache: Path | None = None) -> Recipe:
@@ -30,7 +32,7 @@ def resolve_recipe(recipe: Recipe, data: Path, cache: Path | None = None) -> Rec
     for source in recipe.corpus.sources:
         resolved, words[source.name], found = _source(source, data, facts)
         sources.append(resolved)
-        faults += found
+        faults += found or _document_faults(resolved, words[source.name])
     if all(of.keys() == FILES.keys() for of in words.values()):  # else some file is unusable, and named already
         faults += [*_total_faults(recipe, words), *_copy_faults(sources)]
     suites: list[SuiteSource] = []
@@ -88,6 +90,25 @@ def _text_faults(source: BabyLMSource, split: str, path: Path, found: FileFacts)
     declared = source.digests.get(split)
     if declared is not None and declared != found.sha256:
         yield _changed(path, declared, found.sha256)
+
+
+def _document_faults(source: Source, words: Words) -> Iterator[str]:
+    """Train needs two documents, one of them for prompts, a held-out file one; only short texts can lack them."""
+    for split, suffix in FILES.items():
+        needed = 2 if split == "train" else 1
+        if words[split] >= LONG_WORDS:
+            continue
+        locations = {}
+        if isinstance(source, BabyLMSource):
+            locations = {source.digests[split]: Path(source.path) / suffix / f"{source.name}.{suffix}"}
+        documents = read_source(source, split, locations)
+        found = len(list(islice(documents, needed)))
+        documents.close()
+        if found < needed:
+            yield (
+                f"corpus source {source.name!r}: its {split} text of {words[split]} words is {found} document(s), "
+                f"but {needed} are needed; give more text"
+            )
 
 
 def _changed(path: Path, declared: str, found: str) -> str:

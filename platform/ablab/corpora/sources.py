@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
@@ -39,7 +39,7 @@ class InvalidText(Exception):
         super().__init__(f"invalid UTF-8 at byte {offset}")
 
 
-def read_source(source: Source, split: str, locations: Mapping[str, Path]) -> Iterator[str]:
+def read_source(source: Source, split: str, locations: Mapping[str, Path]) -> Generator[str]:
     """The documents of one source that go into `split` ("train", "validation", "test"), in order.
 
     Raises RunError when a file is not the one that the recipe was resolved with.
@@ -50,7 +50,7 @@ def read_source(source: Source, split: str, locations: Mapping[str, Path]) -> It
     return _read_babylm(source, split, locations)
 
 
-def _read_babylm(source: BabyLMSource, split: str, locations: Mapping[str, Path]) -> Iterator[str]:
+def _read_babylm(source: BabyLMSource, split: str, locations: Mapping[str, Path]) -> Generator[str]:
     digest = source.digests[split]
     path = locations[digest]
     words = source.words if split == "train" else source.evaluation_words
@@ -108,7 +108,7 @@ def documents_of(lines: Iterable[str]) -> Iterator[str]:
         yield "\n".join(block)
 
 
-def take(documents: Iterable[str], words: int | None) -> Iterator[str]:
+def take(documents: Iterable[str], words: int | None) -> Generator[str]:
     """The first documents whose words together are at most `words`; all of them for None."""
     taken = 0
     for document in documents:
