@@ -32,7 +32,7 @@ lint: setup
 # Pins what is installed now; run it in an environment whose tests pass.
 lock:
 	@{ echo "# Made by 'make lock' from an environment whose tests passed. torch stands without its build label, so that"; \
-	   echo "# an index with a CPU build and one with a CUDA build both satisfy it."; \
+	   echo "# an index with a CPU build and one with a CUDA build both satisfy it (the CUDA packages follow from torch)."; \
 	   $(BIN)/python -m pip freeze --exclude-editable | sed -E '/^-e /d; s/^(torch==[0-9.]+)\+.*/\1/'; } > requirements.lock.new
 	@mv requirements.lock.new requirements.lock
 

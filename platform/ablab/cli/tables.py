@@ -42,3 +42,5 @@ def print_corpora(rows: Sequence[dict[str, Any]], screen: Console) -> None:
         if any(name in row for row in rows):
             table.add_row(title, *(shown(row[name]) if name in row else "" for row in rows))
     screen.print(table)
+    shares = ", ".join(f"{split} {_percent(share)}" for split, share in rows[0]["held_out_overlap"].items())
+    screen.print(Text(f"  13-grams of held-out text that the training text holds: {shares}", style="dim"))

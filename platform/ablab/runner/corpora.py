@@ -29,12 +29,22 @@ def corpus_numbers(roles: Mapping[str, tuple[str, str]], store: Store) -> dict[s
 
 
 def corpora_table(roles: Roles, store: Store) -> list[dict[str, Any]]:
-    """One row per arm with synthetic text: the mean of every number over its finished corpora."""
+    """One row per arm with synthetic text: the mean of every number over its finished corpora.
+
+    held_out_overlap: by split of the real corpus, the share of its 13-grams that the training text holds (law 7).
+    """
     rows = []
     for arm, replicates in roles.items():
         found = [numbers for one in replicates if (numbers := corpus_numbers(one, store))]
         if found:
             names = [name for name in found[0] if all(name in numbers for numbers in found)]
             means = {name: fmean(numbers[name] for numbers in found) for name in names}
-            rows.append({"arm": arm, "corpora": len(found), **means})
+            rows.append(
+                {"arm": arm, "corpora": len(found), **means, "held_out_overlap": _overlap(replicates[0], store)}
+            )
     return rows
+
+
+def _overlap(roles: Mapping[str, tuple[str, str]], store: Store) -> dict[str, float]:
+    overlap: dict[str, float] = store.result(*roles["corpus"])["overlap"] if store.has(*roles["corpus"]) else {}
+    return overlap
