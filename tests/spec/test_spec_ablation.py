@@ -51,7 +51,7 @@ def test_strength_is_the_only_factor_between_contrastive_and_masked_only() -> No
 
 def test_share_is_the_only_factor_between_a_mixture_and_real_text() -> None:
     share = claim(factor="mixture.share", against="real-only")
-    assert claim_faults(share, design().recipes()) == []
+    assert claim_faults(share, design()) == []
 
 
 @pytest.mark.parametrize(
@@ -62,11 +62,29 @@ def test_share_is_the_only_factor_between_a_mixture_and_real_text() -> None:
         ({"against": "contrastive"}, "same computation"),
         ({"arm": "contrastiv"}, "did you mean 'contrastive'"),
         ({"metric": "reasonin"}, "did you mean 'reasoning'"),
+        ({"factor": "synthetic"}, "name the leaf that differs: synthetic.bad, synthetic.decoding.strength"),
+        ({"factor": "synthetic.decoding"}, "name the leaf that differs"),
     ],
 )
 def test_a_claim_that_cannot_be_tested_is_a_fault(changes: dict[str, object], expected: str) -> None:
-    found = claim_faults(claim(**changes), design().recipes())
+    found = claim_faults(claim(**changes), design())
     assert any(expected in fault for fault in found), found
+
+
+@pytest.mark.parametrize("edits", [{}, {"synthetic.decoding.strength": 0.0}])
+def test_arms_with_other_seeds_cannot_carry_a_claim(edits: dict[str, object]) -> None:
+    again = Arm(name="again", of="contrastive", edits=edits, seed_offset=1_000)
+    found = claim_faults(claim(against="again"), design(arms=(*design().arms, again)))
+    assert len(found) == 1
+    assert "have other seeds, so they cannot be paired" in found[0]
+
+
+def test_a_variant_that_one_arm_lacks_or_has_in_another_kind_is_a_factor() -> None:
+    whole = claim(factor="synthetic", against="real-only")
+    assert claim_faults(whole, design()) == []
+    declared = Arm(name="declared", edits={"evaluation.selection": {"kind": "at-step", "step": 10}})
+    kind = claim(factor="evaluation.selection", arm="declared", against="real-only")
+    assert claim_faults(kind, design(arms=(*design().arms, declared))) == []
 
 
 def test_arms_with_one_name_or_an_unknown_base_are_faults() -> None:
@@ -81,6 +99,17 @@ def test_faults_of_several_arms_are_reported_together() -> None:
     found = design_faults(design(arms=arms, claims=()), "d")
     assert any("arm a" in fault for fault in found)
     assert any("arm b" in fault for fault in found)
+
+
+def test_an_arm_made_from_a_faulty_one_is_not_blamed() -> None:
+    arms = (
+        Arm(name="a", edits={"mixture.shar": 1}),
+        Arm(name="b", of="a", edits={}),
+        Arm(name="c", of="b", edits={}),
+    )
+    found = design_faults(design(arms=arms, claims=()), "d")
+    assert len(found) == 1
+    assert "arm a: mixture.shar" in found[0]
 
 
 def test_arms_with_another_tokenizer_are_refused() -> None:
@@ -123,3 +152,13 @@ def test_set_edits_every_arm_and_leaves_what_an_arm_edits_itself() -> None:
 def test_set_of_a_path_that_no_arm_has_is_refused() -> None:
     with pytest.raises(InputError, match=r"did you mean 'synthetic\.tokens'"):
         design().edited({"synthetic.token": 500})
+
+
+def test_every_fault_of_set_is_reported_together() -> None:
+    edits = {"schedule.steps": 0, "schedule.stepz": 1, "synthetic.token": 500, "synthetic.tokens": 0}
+    with pytest.raises(InputError) as caught:
+        design().edited({path: edits[path] for path in ("schedule.steps", "schedule.stepz", "synthetic.token")})
+    assert len(caught.value.faults) == 3
+    with pytest.raises(InputError) as caught:
+        design().edited({path: edits[path] for path in ("schedule.steps", "synthetic.tokens")})
+    assert len(caught.value.faults) == 2

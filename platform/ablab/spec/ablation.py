@@ -16,6 +16,8 @@ from ablab.spec.metrics import metrics_of
 from ablab.spec.normal import normal
 from ablab.spec.recipe import Recipe
 
+_ABSENT = object()  # the value at a path that a recipe does not have, where null is a value
+
 
 class Replicate(Spec):
     """One repetition. Real-only arms use `train_seed` alone, so they pair by it."""
@@ -80,15 +82,21 @@ class Design(Spec):
         """Every arm's whole recipe by name, control first. Raises `InputError` with all faults of all arms."""
         recipes = {self.control: self.recipe}
         faults: list[str] = []
+        faulty: set[str] = set()  # arms without a recipe; an arm made from one has none either, by no fault of its own
         for arm in self.arms:
+            if arm.of in faulty:
+                faulty.add(arm.name)
+                continue
             base = recipes.get(arm.of or self.control)
             if base is None:
+                faulty.add(arm.name)
                 known = list(recipes)
                 faults.append(f"arm {arm.name}: of={arm.of!r} is no earlier arm; {did_you_mean(str(arm.of), known)}")
                 continue
             try:
                 recipes[arm.name] = edit(base, arm.edits, f"arm {arm.name}")
             except InputError as error:
+                faulty.add(arm.name)
                 faults += error.faults
         if faults:
             raise InputError(faults)
@@ -98,21 +106,35 @@ class Design(Spec):
         """The design with every arm edited (`--set`); what an arm itself edits stays as it says.
 
         A path of the control recipe edits that, and so every arm. A path that only some arms have (a leaf of
-        `synthetic`) edits those. A path that no arm has is an `InputError`.
+        `synthetic`) edits those. A path that no arm has is an `InputError`; it holds the faults of all edits.
         """
         known = set(paths(dump(self.recipe)))
-        design = self.model_copy(
-            update={"recipe": edit(self.recipe, {p: v for p, v in edits.items() if p in known}, "--set")}
-        )
+        faults: list[str] = []
+        design = self
+        try:
+            shared = {path: value for path, value in edits.items() if path in known}
+            design = self.model_copy(update={"recipe": edit(self.recipe, shared, "--set")})
+        except InputError as error:
+            faults += error.faults
         others = {path: value for path, value in edits.items() if path not in known}
-        if not others:
-            return design
-        present = {name: set(paths(dump(recipe))) for name, recipe in design.recipes().items()}
-        lost = {p: v for p, v in others.items() if not any(p in here for here in present.values())}
-        edit(max(design.recipes().values(), key=lambda recipe: len(paths(dump(recipe)))), lost, "--set")  # raises
-        return design.model_copy(
-            update={"arms": tuple(_more_edits(arm, others, present, self.control) for arm in self.arms)}
-        )
+        if others:
+            try:
+                design = design._with_arms_edited(others)
+            except InputError as error:
+                faults += error.faults
+        if faults:
+            raise InputError(faults)
+        return design
+
+    def _with_arms_edited(self, edits: Mapping[str, Any]) -> Design:
+        """The design with those arms edited that have the paths, none of which the control has."""
+        recipes = self.recipes()
+        present = {name: set(paths(dump(recipe))) for name, recipe in recipes.items()}
+        fullest = max(present, key=lambda name: len(present[name]))
+        elsewhere = set().union(*present.values()) - present[fullest]
+        edit(recipes[fullest], {p: v for p, v in edits.items() if p not in elsewhere}, "--set")  # raises
+        arms = tuple(_more_edits(arm, edits, present, self.control) for arm in self.arms)
+        return self.model_copy(update={"arms": arms})
 
 
 def _more_edits(arm: Arm, edits: Mapping[str, Any], present: Mapping[str, set[str]], control: str) -> Arm:
@@ -157,12 +179,16 @@ def design_faults(design: Design, where: str) -> list[str]:
             "let arms differ in other fields"
         )
     for claim in design.claims:
-        faults += [f"{where}: claim {claim.id}: {fault}" for fault in claim_faults(claim, recipes)]
+        faults += [f"{where}: claim {claim.id}: {fault}" for fault in claim_faults(claim, design)]
     return faults
 
 
-def claim_faults(claim: Claim, recipes: Mapping[str, Recipe]) -> list[str]:
-    """Law 6: the arms of a claim differ in its factor and in nothing else (in their normal forms)."""
+def claim_faults(claim: Claim, design: Design) -> list[str]:
+    """Law 6: the arms of a claim differ in its factor and in nothing else (in their normal forms), seeds included.
+
+    Raises `InputError` when the design's own arms are faulty.
+    """
+    recipes = design.recipes()
     unknown = [name for name in (claim.arm, claim.against) if name not in recipes]
     if unknown:
         return [f"unknown arm {name!r}; {did_you_mean(name, list(recipes))}" for name in unknown]
@@ -170,14 +196,25 @@ def claim_faults(claim: Claim, recipes: Mapping[str, Recipe]) -> list[str]:
     faults = []
     if claim.metric not in metrics:
         faults.append(f"metric={claim.metric!r} is not measured; {did_you_mean(claim.metric, metrics)}")
-    one, other = recipes[claim.arm], recipes[claim.against]
-    if normal(one) == normal(other):
-        return [*faults, f"arms {claim.arm} and {claim.against} are the same computation; nothing can differ"]
-    if not (_differs_only(one, other, claim.factor) or _differs_only(other, one, claim.factor)):
-        differing = ", ".join(differing_paths(dump(normal(one)), dump(normal(other))))
+    arms = f"arms {claim.arm} and {claim.against}"
+    paired = design.replicates_of(claim.arm) == design.replicates_of(claim.against)
+    if not paired:
         faults.append(
-            f"arms {claim.arm} and {claim.against} must differ in factor={claim.factor} alone, "
-            f"but they differ in {differing}; compare other arms or name the factor that differs"
+            f"{arms} have other seeds, so they cannot be paired; an A/A arm is the noise floor and is compared, "
+            "but carries no claim"
+        )
+    one, other = recipes[claim.arm], recipes[claim.against]
+    differing = differing_paths(dump(normal(one)), dump(normal(other)))
+    if not differing:
+        return [*faults, f"{arms} are the same computation; nothing can differ"] if paired else faults
+    if _is_branch(normal(one), normal(other), claim.factor):
+        faults.append(
+            f"factor={claim.factor} is a whole object in both arms; name the leaf that differs: {', '.join(differing)}"
+        )
+    elif not (_differs_only(one, other, claim.factor) or _differs_only(other, one, claim.factor)):
+        faults.append(
+            f"{arms} must differ in factor={claim.factor} alone, "
+            f"but they differ in {', '.join(differing)}; compare other arms or name the factor that differs"
         )
     return faults
 
@@ -195,17 +232,28 @@ def differing_paths(one: Any, other: Any, prefix: str = "") -> list[str]:
     return [] if one == other else [prefix.rstrip(".") or "value"]
 
 
+def _is_branch(one: Recipe, other: Recipe, factor: str) -> bool:
+    """True when both hold an object of one kind at `factor`: several of its leaves may differ."""
+    here, there = _value_at(one, factor), _value_at(other, factor)
+    return isinstance(here, dict) and isinstance(there, dict) and here.get("kind") == there.get("kind")
+
+
 def _differs_only(one: Recipe, other: Recipe, factor: str) -> bool:
     """True when `one` with its factor set to the other's value is the other's computation."""
-    value: Any = dump(other)
-    for part in factor.split("."):
-        if not isinstance(value, dict) or part not in value:
-            return False
-        value = value[part]
+    value = _value_at(other, factor)
+    if value is _ABSENT:
+        return False
     try:
         return normal(edit(one, {factor: value})) == normal(other)
     except InputError:
         return False
+
+
+def _value_at(recipe: Recipe, path: str) -> Any:
+    value: Any = dump(recipe)
+    for part in path.split("."):
+        value = value.get(part, _ABSENT) if isinstance(value, dict) else _ABSENT
+    return value
 
 
 def _shared_identity(recipe: Recipe) -> str:
