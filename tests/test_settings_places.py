@@ -82,6 +82,11 @@ def test_outside_a_project_the_working_directory_is_it(tmp_path_factory: pytest.
         ("postgresql://me@host/db", "postgresql://me@host/db"),
         ("postgresql+psycopg://host/db", "postgresql+psycopg://host/db"),
         ("sqlite:////home/me@work/registry.db", "sqlite:////home/me@work/registry.db"),
+        ("postgresql://h/db?user=u&password=secret", "postgresql://h/db?user=u&password=***"),
+        ("https://h/x?Api_Token=secret&y=1", "https://h/x?Api_Token=***&y=1"),
+        ("postgresql//u:secret@h", "***@h"),
+        ("postgresql:///u:secret@h", "postgresql:///u:***@h"),
+        ("s3://k:secret@bucket", "s3://k:***@bucket"),
     ],
 )
 def test_passwords_are_never_shown(url: str, shown: str) -> None:

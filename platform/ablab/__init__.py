@@ -2,7 +2,8 @@
 
 import ablab
 result = ablab.run("contrastive-vs-masked", scale="smoke")
-print(result.comparison.to_json()["claims"])
+for claim in result.comparison.claims:
+    print(claim.words)
 """
 
 from __future__ import annotations

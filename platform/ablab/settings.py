@@ -4,7 +4,7 @@
 |---|---|---|
 | `ABLAB_PROJECT` | nearest parent folder that holds `ablations/` | root of the declarations |
 | `ABLAB_HOME` | `<project>/.ablab` | everything ablab writes |
-| `ABLAB_STORE` | `<home>/store` | stage directories; a folder of a file system with locks |
+| `ABLAB_STORE` | `<home>/store` | folder of the stage directories, on a file system with locks |
 | `ABLAB_REGISTRY_URL` | SQLite in home | SQLAlchemy URL of the registry |
 | `ABLAB_DATA` | `<project>/data` | folder that relative corpus and suite paths start from |
 | `MLFLOW_TRACKING_URI` | SQLite in home | MLflow |
@@ -13,9 +13,15 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import unquote
+
+
+_QUERY_SECRET = re.compile(r"([?&;\s][\w.-]*(?:pass|pwd|secret|token|key)[\w.-]*=)([^&\s]+)", re.IGNORECASE)
+_USER = re.compile(r"([^:/@]+://[^:@]*):(.*)@", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -61,15 +67,20 @@ def find_project(start: Path) -> Path:
 
 
 def redact(url: str) -> str:
-    """A URL without its password, fit to be printed and logged."""
-    head, at, tail = url.rpartition("@")
-    if not at or "://" not in head:
-        return url
-    scheme, _, credentials = head.partition("://")
-    user, colon, _ = credentials.partition(":")
-    if not colon or user.startswith("/"):  # nobody's password, or the path of a file
-        return url
-    return f"{scheme}://{user}:***@{tail}"
+    """A URL without its passwords, fit to be printed and logged; also one that was typed wrongly."""
+    shown = _QUERY_SECRET.sub(r"\1***", url)
+    if shown.startswith("sqlite"):
+        return shown  # `:` and `@` are part of the path of a file
+    if not re.match(r"[^:/@]+://", shown):
+        return re.sub(r"^.*@", "***@", shown, flags=re.DOTALL)
+    return _USER.sub(r"\1:***@", shown)
+
+
+def secrets_of(url: str) -> list[str]:
+    """The passwords that `redact` hides, as they are written and as they are meant."""
+    user = None if url.startswith("sqlite") else _USER.match(url)
+    found = [*([user[2]] if user else []), *(secret for _, secret in _QUERY_SECRET.findall(url))]
+    return [form for secret in found if secret for form in dict.fromkeys((secret, unquote(secret)))]
 
 
 def _sqlite(file: Path) -> str:
@@ -78,7 +89,7 @@ def _sqlite(file: Path) -> str:
 
 
 def _store() -> str | None:
-    """A URL as it stands, a path made absolute: processes with other working directories mean the same folder."""
+    """What holds `://` as it stands (it is refused where the store is opened), a path made absolute: processes with other working directories mean the same folder."""
     value = os.environ.get("ABLAB_STORE", "")
     return value if "://" in value else str(_path("ABLAB_STORE") or "") or None
 

@@ -42,7 +42,17 @@ def test_check_accepts_a_database_of_mlflow(tracker: Tracker) -> None:
     tracker.check()
 
 
-@pytest.mark.parametrize("uri", ["./mlruns", "file:///tmp/mlruns", "ftp://host/x", ""])
+@pytest.mark.parametrize(
+    "uri",
+    ["http://[bad", "http://me:hun/ter2@host", "postgresql://me:hunter2@h:ter2/x", "postgresql://me:hunter2@[bad"],
+)
+def test_check_refuses_what_is_no_url_and_shows_no_part_of_its_password(uri: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"^MLFLOW_TRACKING_URI=.* cannot be used: ") as caught:
+        Tracker(uri, tmp_path).check()
+    assert "hun" not in str(caught.value)
+
+
+@pytest.mark.parametrize("uri", ["./mlruns", "file:///tmp/mlruns", "ftp://host/x", "", "foo", "http"])
 def test_check_refuses_what_is_neither_server_nor_database(uri: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="must be a tracking server or a database"):
         Tracker(uri, tmp_path).check()

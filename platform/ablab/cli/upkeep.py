@@ -14,7 +14,7 @@ from ablab.registry.records import VersionRecord
 from ablab.registry.registry import open_registry
 from ablab.registry.reindex import reindex as rebuild
 from ablab.runner.prepare import open_store
-from ablab.settings import load_settings, redact
+from ablab.settings import load_settings
 from ablab.spec.edit import dump
 from ablab.store import Store
 from ablab.store.executions import read_executions
@@ -38,7 +38,7 @@ def reindex(arguments: argparse.Namespace) -> None:  # noqa: ARG001 (every comma
     with open_registry(settings.registry_url) as registry:
         done = rebuild(registry, map(_record, versions.all_pinned(settings.project)), _manifests(store))
     print(
-        f"{redact(settings.registry_url)}: {done.versions} versions, {done.stages} stages indexed; "
+        f"{registry.shown_url}: {done.versions} versions, {done.stages} stages indexed; "
         f"{done.forgotten} forgotten that the store no longer holds"
     )
 

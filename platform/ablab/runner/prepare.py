@@ -12,7 +12,7 @@ from ablab.corpora.resolve import resolve_recipe
 from ablab.errors import InputError
 from ablab.registry.versions import resolve_name
 from ablab.runner.plan import Plan, make_plan
-from ablab.settings import Settings
+from ablab.settings import Settings, redact
 from ablab.spec.ablation import Ablation, Design, design_faults
 from ablab.spec.canonical import digest
 from ablab.spec.edit import edit
@@ -76,7 +76,7 @@ def prepare(
 def open_store(settings: Settings) -> Store:
     """The store of the settings."""
     if "://" in settings.store:
-        raise InputError(f"ABLAB_STORE={settings.store} must be a folder; mount the object store or give a path")
+        raise InputError(f"ABLAB_STORE={redact(settings.store)} must be a folder; mount the object store or give a path")
     return Store(Path(settings.store))
 
 

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 import sqlalchemy
 
 from ablab.errors import InputError, RunError
-from ablab.settings import redact
+from ablab.settings import redact, secrets_of
 
 QUIET = {
     "DO_NOT_TRACK": "true",
@@ -48,7 +48,7 @@ def load_mlflow() -> Any:
 
 def scheme(uri: str) -> str:
     """The kind of a tracking URI without its driver: sqlite, postgresql, http, ..."""
-    return "databricks" if uri == "databricks" else urlsplit(uri).scheme.partition("+")[0]
+    return "databricks" if uri == "databricks" else uri[: max(uri.find("://"), 0)].partition("+")[0].lower()
 
 
 def is_server(uri: str) -> bool:
@@ -154,10 +154,11 @@ def artifact_locations(uri: str, experiments: Collection[str]) -> dict[str, str]
 
 
 def redact_in(text: str, uri: str) -> str:
-    """`text`, first line, without the password that the URI holds."""
-    password = urlsplit(uri).password
-    line = text.strip().splitlines()[0] if text.strip() else text
-    return (line.replace(password, "***") if password else line).replace(uri, redact(uri))
+    """`text`, first line, without the passwords that the URI holds."""
+    line = (text.strip().splitlines() or [""])[0].replace(uri, redact(uri))
+    for secret in secrets_of(uri):
+        line = line.replace(secret, "***")
+    return line
 
 
 def _sqlite_fault(path: Path) -> str | None:
@@ -180,6 +181,8 @@ def _database_fault(uri: str) -> str | None:
     timeout = {} if scheme(uri) in ("sqlite", "mssql") else {"connect_timeout": CHECK_SECONDS}
     try:
         engine = sqlalchemy.create_engine(uri, connect_args=timeout)
+    except ValueError:  # whose words may hold a part of the password
+        return "it is not a URL"
     except (sqlalchemy.exc.ArgumentError, ImportError) as error:
         return f"{error}"
     try:
@@ -194,6 +197,10 @@ def _database_fault(uri: str) -> str | None:
 
 
 def _server_fault(uri: str) -> str | None:
+    try:
+        urlsplit(uri).port  # noqa: B018 (raises where the port or the host is none)
+    except ValueError:  # whose words may hold a part of the password
+        return "it is not a URL"
     mlflow = load_mlflow()
     limits = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": str(CHECK_SECONDS)}
     before = {name: os.environ.get(name) for name in limits}
