@@ -16,10 +16,12 @@ from pydantic import Field
 from recipes_helper import contrastive
 
 from ablab.errors import InputError
-from ablab.spec import KINDS, Recipe, Replicate, Stage, edit, lower
+from ablab.spec import KINDS, BabyLMSource, BabyLMSuite, Recipe, Replicate, Stage, edit, lower
 from ablab.spec.base import EXECUTION, INERT, Spec
 from ablab.spec.canonical import canonical_json, digest, plain
-from experiments.scales import paper, smoke, tiny
+from ablab.spec.edit import dump
+from ablab.spec.lower import SPLITS
+from experiments.scales import paper, small, smoke, tiny
 
 REPLICATE = Replicate(train_seed=42, generation_seed=1)
 
@@ -104,6 +106,43 @@ def test_execution_fields_never_change_a_key() -> None:
         path: Annotated[str, Field(json_schema_extra=EXECUTION)]
 
     assert Located(digest="d", path="/a").canonical() == Located(digest="d", path="/b").canonical()
+
+
+def resolved_small(path: str, word_budget: int | None) -> Recipe:
+    """The small recipe with digests as resolving fills them in, on other paths and with another budget."""
+    recipe = small()
+    sources = [
+        source.model_copy(update={"path": path, "digests": {s: digest([source.name, s]) for s in SPLITS}})
+        for source in recipe.corpus.sources
+        if isinstance(source, BabyLMSource)
+    ]
+    suites = [
+        suite.model_copy(update={"path": path, "digests": {"a.jsonl": digest(suite.name)}})
+        for suite in recipe.evaluation.suites
+        if isinstance(suite, BabyLMSuite)
+    ]
+    return edit(
+        recipe,
+        {
+            "corpus.sources": [dump(source) for source in sources],
+            "corpus.word_budget": word_budget,
+            "evaluation.suites": [dump(suite) for suite in suites],
+        },
+    )
+
+
+def test_where_files_lie_and_what_they_may_hold_never_change_a_key() -> None:
+    here, there = resolved_small("corpora/here", 100_000_000), resolved_small("/elsewhere", None)
+    assert keys(here) == keys(there)
+    assert lower(here, REPLICATE).roles["corpus"].locations != lower(there, REPLICATE).roles["corpus"].locations
+
+
+def test_what_a_file_holds_changes_every_key_but_that_of_the_suite() -> None:
+    recipe = resolved_small("corpora/here", None)
+    source, *others = (dump(source) for source in recipe.corpus.sources)
+    other = edit(recipe, {"corpus.sources": [{**source, "digests": {**source["digests"], "train": "0" * 64}}, *others]})
+    changed = {role for role, key in keys(other).items() if key != keys(recipe)[role]}
+    assert changed == set(keys(recipe)) - {"suite"}
 
 
 def test_share_zero_drops_generation_and_equals_real_only() -> None:

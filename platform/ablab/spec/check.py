@@ -18,6 +18,7 @@ def recipe_faults(recipe: Recipe) -> list[str]:
     """Every cross-field fault of a recipe as 'rule, value, remedy', without knowing any file."""
     return [
         *_shape_faults(recipe),
+        *_measured_faults(recipe),
         *_corpus_faults(recipe),
         *_selection_faults(recipe),
         *_synthetic_faults(recipe),
@@ -45,6 +46,14 @@ def _shape_faults(recipe: Recipe) -> Iterator[str]:
             f"schedule.steps={schedule.steps} must be a multiple of schedule.checkpoint_every="
             f"{schedule.checkpoint_every}, so that the last step is a checkpoint"
         )
+
+
+def _measured_faults(recipe: Recipe) -> Iterator[str]:
+    validation, test, context = recipe.schedule.validation_tokens, recipe.evaluation.test_tokens, recipe.model.context
+    if validation < context:
+        yield f"schedule.validation_tokens={validation} must be at least model.context={context}; try {context}"
+    if test < 2:
+        yield f"evaluation.test_tokens={test} must be at least 2, so that one token is predicted; try {context}"
 
 
 def _corpus_faults(recipe: Recipe) -> Iterator[str]:
@@ -90,20 +99,35 @@ def _synthetic_faults(recipe: Recipe) -> Iterator[str]:
         yield f"synthetic.decoding.strength={decoding.strength} needs a BAD model; declare synthetic.bad or use 0"
     yield from _length_faults(synthetic, recipe)
     if synthetic.bad is not None:
-        step = synthetic.bad.step
-        yield from _step_faults("synthetic.bad.step", step, recipe)
-        good = _declared_step(recipe.good.selection)
-        if good is not None and step >= good:
-            yield f"synthetic.bad.step={step} must be earlier than GOOD's declared step {good}"
+        yield from _bad_faults(synthetic.bad.step, recipe)
 
 
 def _length_faults(synthetic: Synthetic, recipe: Recipe) -> Iterator[str]:
-    length = synthetic.prompts.tokens + synthetic.prompts.new_tokens
-    if length > recipe.model.context:
+    prompts, context = synthetic.prompts, recipe.model.context
+    if prompts.tokens >= context:
         yield (
-            f"synthetic.prompts: tokens + new_tokens = {length} must fit model.context={recipe.model.context}; "
-            f"try new_tokens={max(1, recipe.model.context - synthetic.prompts.tokens)}"
+            f"synthetic.prompts.tokens={prompts.tokens} must be less than model.context={context}, so that there is "
+            "room for new_tokens; lower prompts.tokens"
         )
+    elif prompts.tokens + prompts.new_tokens > context:
+        yield (
+            f"synthetic.prompts: tokens + new_tokens = {prompts.tokens + prompts.new_tokens} must fit "
+            f"model.context={context}; try new_tokens={context - prompts.tokens}"
+        )
+
+
+def _bad_faults(step: int, recipe: Recipe) -> Iterator[str]:
+    """BAD is earlier than GOOD, which is the last step at the latest."""
+    every, steps = recipe.schedule.checkpoint_every, recipe.schedule.steps
+    good = _declared_step(recipe.good.selection)
+    if good is None or good > steps:
+        latest, rule = steps, f"the last step schedule.steps={steps}, as GOOD is that step at the latest"
+    else:
+        latest, rule = good, f"GOOD's declared step {good}"
+    if step % every or step > steps:
+        yield f"{_no_checkpoint('synthetic.bad.step', step, recipe)}; {_nearest(step, latest - 1, every)}"
+    elif step >= latest:
+        yield f"synthetic.bad.step={step} must be earlier than {rule}; {_nearest(step, latest - 1, every)}"
 
 
 def _declared_step(selection: Selection) -> int | None:
@@ -113,8 +137,18 @@ def _declared_step(selection: Selection) -> int | None:
 def _step_faults(path: str, step: int, recipe: Recipe) -> Iterator[str]:
     every, steps = recipe.schedule.checkpoint_every, recipe.schedule.steps
     if step % every or step > steps:
-        nearest = min(max(round(step / every), 1), steps // every) * every
-        yield (
-            f"{path}={step} must be a checkpoint: a multiple of schedule.checkpoint_every={every} "
-            f"up to schedule.steps={steps}; try {nearest}"
-        )
+        yield f"{_no_checkpoint(path, step, recipe)}; {_nearest(step, steps, every)}"
+
+
+def _no_checkpoint(path: str, step: int, recipe: Recipe) -> str:
+    return (
+        f"{path}={step} must be a checkpoint: a multiple of schedule.checkpoint_every="
+        f"{recipe.schedule.checkpoint_every} up to schedule.steps={recipe.schedule.steps}"
+    )
+
+
+def _nearest(step: int, last: int, every: int) -> str:
+    """The remedy: the checkpoint nearest to `step` that is no later than `last`."""
+    if last < every:
+        return f"no checkpoint is that early, so lower schedule.checkpoint_every={every}"
+    return f"try {min(max((step + every // 2) // every, 1), last // every) * every}"

@@ -73,7 +73,7 @@ class Model(Spec):
     context: Positive
     """Tokens of a packed block and the longest sequence."""
     tied_embeddings: bool = Field(default=False, json_schema_extra=INERT)
-    rope_theta: float = Field(default=10000.0, json_schema_extra=INERT)
+    rope_theta: Annotated[float, Field(gt=0.0)] = Field(default=10000.0, json_schema_extra=INERT)
 
 
 class Schedule(Spec):
@@ -81,17 +81,17 @@ class Schedule(Spec):
 
     steps: Positive
     tokens_per_step: Positive
-    learning_rate: Annotated[float, Field(gt=0.0)]
+    learning_rate: Annotated[float, Field(gt=0.0, le=10.0)]
     warmup_steps: Annotated[int, Field(ge=0)]
     weight_decay: Annotated[float, Field(ge=0.0)]
     checkpoint_every: Positive
     """Steps between checkpoints; validation loss is measured at each."""
     validation_tokens: Positive
     """Tokens of the validation split that a measurement reads at most."""
-    beta1: Share = Field(default=0.9, json_schema_extra=INERT)
-    beta2: Share = Field(default=0.999, json_schema_extra=INERT)
-    epsilon: float = Field(default=1e-8, json_schema_extra=INERT)
-    clip_norm: float | None = Field(default=None, json_schema_extra=INERT)
+    beta1: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(default=0.9, json_schema_extra=INERT)
+    beta2: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(default=0.999, json_schema_extra=INERT)
+    epsilon: Annotated[float, Field(gt=0.0)] = Field(default=1e-8, json_schema_extra=INERT)
+    clip_norm: Annotated[float, Field(gt=0.0)] | None = Field(default=None, json_schema_extra=INERT)
     """Global gradient norm to clip at; None for no clipping."""
     decay_norms: bool = Field(default=False, json_schema_extra=INERT)
     """Weight decay on norm weights and embeddings as well, as the study's code does."""
