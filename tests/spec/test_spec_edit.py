@@ -6,7 +6,7 @@ import pytest
 from recipes_helper import contrastive
 
 from ablab.errors import InputError
-from ablab.spec import Recipe, edit
+from ablab.spec import Numerics, Recipe, edit
 from ablab.spec.check import recipe_faults
 from ablab.spec.edit import dump, parse_set
 from experiments.scales import tiny
@@ -54,10 +54,16 @@ def test_a_path_of_another_variant_names_the_variant_that_is_present() -> None:
         ("precision", "fp8"),
         ("tokenizer.vocab_size", 10),
         ("model", {"layers": 2}),
+        ("model.rope_theta", 0.0),
+        ("schedule.learning_rate", 11.0),
+        ("schedule.beta1", 1.0),
+        ("schedule.beta2", -0.1),
+        ("schedule.epsilon", 0.0),
+        ("schedule.clip_norm", 0.0),
     ],
 )
 def test_wrong_types_and_ranges_are_refused(path: str, value: object) -> None:
-    assert path.split(".")[0] in faults(tiny(), **{path: value})
+    assert path in faults(tiny(), **{path: value})
 
 
 def test_every_fault_of_one_edit_is_reported_together() -> None:
@@ -85,6 +91,29 @@ def test_set_values_are_json_or_bare_words(text: str, expected: tuple[str, objec
     assert parse_set(text) == expected
 
 
+@pytest.mark.parametrize("depth", [33, 500, 100_000])
+@pytest.mark.parametrize(("opening", "inside", "closing"), [("[", "", "]"), ('{"a":', "0", "}")])
+def test_set_of_a_deeply_nested_value_is_refused(depth: int, opening: str, inside: str, closing: str) -> None:
+    with pytest.raises(InputError, match="synthetic: the value is nested deeper"):
+        parse_set(f"synthetic={opening * depth}{inside}{closing * depth}")
+
+
+def test_set_of_a_number_that_python_does_not_read_is_a_word_and_no_step() -> None:
+    path, value = parse_set("schedule.steps=" + "9" * 5_000)
+    assert "valid integer" in faults(tiny(), **{path: value})
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda", "cuda:0", "cuda:12"])
+def test_a_device_is_a_processor_or_a_card(device: str) -> None:
+    assert edit(Numerics(), {"device": device}).device == device
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:", "cuda:x", "cuda:01", "CPU", "cuda\n", ""])
+def test_another_device_is_refused_with_those_there_are(device: str) -> None:
+    with pytest.raises(InputError, match="must be 'cpu', 'cuda' or 'cuda:<n>'"):
+        edit(Numerics(), {"device": device}, "--numerics")
+
+
 @pytest.mark.parametrize("text", ["mixture.share", "=3", ""])
 def test_set_without_path_and_value_is_refused(text: str) -> None:
     with pytest.raises(InputError, match="PATH=VALUE"):
@@ -99,7 +128,17 @@ def test_set_without_path_and_value_is_refused(text: str) -> None:
         ({"schedule.checkpoint_every": 7}, "multiple of schedule.checkpoint_every=7"),
         ({"model.heads": 3}, "multiple of model.heads=3"),
         ({"synthetic.bad.step": 7}, "must be a checkpoint"),
-        ({"synthetic.bad.step": 25}, "must be a checkpoint"),
+        ({"synthetic.bad.step": 25}, "must be a checkpoint: a multiple of schedule.checkpoint_every=5"),
+        ({"synthetic.bad.step": 25}, "try 15"),
+        ({"synthetic.bad.step": 20}, "must be earlier than the last step schedule.steps=20"),
+        ({"synthetic.bad.step": 20}, "try 15"),
+        ({"synthetic.bad.step": 20, "schedule.checkpoint_every": 20}, "lower schedule.checkpoint_every=20"),
+        ({"synthetic.bad.step": 15, "good.selection": {"kind": "at-step", "step": 10}}, "declared step 10; try 5"),
+        ({"evaluation.selection": {"kind": "at-step", "step": 5 * 10**400}}, "try 20"),
+        ({"schedule.validation_tokens": 63}, "must be at least model.context=64; try 64"),
+        ({"evaluation.test_tokens": 1}, "must be at least 2"),
+        ({"synthetic.prompts.tokens": 64}, "lower prompts.tokens"),
+        ({"synthetic.prompts.tokens": 63}, "try new_tokens=1"),
         ({"synthetic.bad": None}, "needs a BAD model"),
         ({"good.selection": {"kind": "at-step", "step": 5}}, "must be earlier than GOOD's declared step 5"),
         ({"synthetic.prompts.new_tokens": 100}, "must fit model.context=64"),

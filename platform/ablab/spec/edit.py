@@ -16,6 +16,8 @@ from ablab.spec.canonical import plain
 
 SpecT = TypeVar("SpecT", bound=Spec)
 
+MAX_DEPTH = 32  # of a value of `--set`; a whole recipe has 6
+
 
 def edit(spec: SpecT, edits: Mapping[str, Any], where: str = "") -> SpecT:
     """A new spec with the values at the given paths replaced; variants first, so their leaves can follow."""
@@ -42,9 +44,22 @@ def parse_set(assignment: str) -> tuple[str, Any]:
     if not equals or not path.strip():
         raise InputError(f"--set {assignment!r} must be PATH=VALUE, for example mixture.share=0.5")
     try:
-        return path.strip(), json.loads(text)
-    except json.JSONDecodeError:
+        value = json.loads(text)
+        too_deep = _depth(value) > MAX_DEPTH
+    except RecursionError:
+        too_deep = True
+    except ValueError:  # no JSON, or an integer of thousands of digits
         return path.strip(), text
+    if too_deep:
+        raise InputError(
+            f"--set {path.strip()}: the value is nested deeper than {MAX_DEPTH} levels; give a flatter one"
+        )
+    return path.strip(), value
+
+
+def _depth(value: Any) -> int:
+    inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return 1 + max(map(_depth, inside), default=0)
 
 
 def paths(tree: Mapping[str, Any], prefix: str = "") -> list[str]:

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from ablab.spec.base import Positive, Spec
+
+DEVICE = re.compile(r"cpu|cuda(:(0|[1-9][0-9]{0,2}))?")
+
+
+def check_device(value: str) -> str:
+    """A device by its name in torch, of the two kinds that ablab runs on."""
+    if not DEVICE.fullmatch(value):
+        raise ValueError(f"device {value!r} must be 'cpu', 'cuda' or 'cuda:<n>', for example 'cuda:0'")
+    return value
 
 
 class Numerics(Spec):
@@ -22,8 +32,8 @@ class Numerics(Spec):
     """Sequences scored together."""
     zero_stage: Annotated[int, Field(ge=0, le=2)] | None = None
     """ZeRO stage; None for 0 in fp32 and 1 in bf16."""
-    device: str = "cpu"
-    """'cpu' or 'cuda'; set from what is there when a run starts."""
+    device: Annotated[str, AfterValidator(check_device)] = "cpu"
+    """'cpu', 'cuda' or 'cuda:<n>'; set from what is there when a run starts."""
 
 
 class Placement(Spec):
