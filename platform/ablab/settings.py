@@ -19,7 +19,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote
 
-
 _QUERY_SECRET = re.compile(r"([?&;\s][\w.-]*(?:pass|pwd|secret|token|key)[\w.-]*=)([^&\s]+)", re.IGNORECASE)
 _USER = re.compile(r"([^:/@]+://[^:@]*):(.*)@", re.DOTALL)
 
@@ -89,7 +88,7 @@ def _sqlite(file: Path) -> str:
 
 
 def _store() -> str | None:
-    """What holds `://` as it stands (it is refused where the store is opened), a path made absolute: processes with other working directories mean the same folder."""
+    """A path made absolute: processes with other working directories mean the same folder. An address as it stands."""
     value = os.environ.get("ABLAB_STORE", "")
     return value if "://" in value else str(_path("ABLAB_STORE") or "") or None
 

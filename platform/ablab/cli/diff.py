@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+from collections.abc import Iterator
 from typing import Any
 
 from ablab.cli.common import console, print_json
@@ -11,7 +12,6 @@ from ablab.errors import InputError, did_you_mean
 from ablab.registry.versions import resolve_name
 from ablab.runner.prepare import open_store
 from ablab.settings import Settings, load_settings
-from ablab.spec.ablation import differing_paths
 from ablab.spec.edit import dump
 from ablab.spec.normal import normal
 from ablab.store.executions import read_executions
@@ -26,10 +26,7 @@ def diff(arguments: argparse.Namespace) -> None:
     left = _load(arguments.left, arguments.scale, settings)
     right = _load(arguments.right, arguments.scale, settings)
     found = {
-        section: {
-            path: [_at(left.get(section), path), _at(right.get(section), path)]
-            for path in differing_paths(left.get(section, {}), right.get(section, {}))
-        }
+        section: {path: list(values) for path, *values in _differing(left.get(section, {}), right.get(section, {}))}
         for section in SECTIONS
     }
     if arguments.json:
@@ -94,14 +91,22 @@ def _named(design: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _at(tree: Any, path: str) -> Any:
-    for part in path.split("."):
-        tree = tree.get(part) if isinstance(tree, dict) else None
-    return tree
+def _differing(one: Any, other: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Every path at which two JSON-like values differ, with both values; None is one that is absent."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        for key in sorted({*one, *other}):
+            here = f"{path}.{key}" if path else key
+            if key in one and key in other:
+                yield from _differing(one[key], other[key], here)
+            else:
+                yield here, one.get(key), other.get(key)
+    elif one != other:
+        yield path or "value", one, other
 
 
 def _print(found: dict[str, dict[str, list[Any]]], left: str, right: str) -> None:
     from rich.table import Table
+    from rich.text import Text
 
     from ablab.spec.canonical import canonical_json
 
@@ -111,9 +116,9 @@ def _print(found: dict[str, dict[str, list[Any]]], left: str, right: str) -> Non
     for section, paths in found.items():
         if not paths:
             continue
-        table = Table(title=section, title_justify="left", box=None, pad_edge=False)
+        table = Table(title=Text(section), title_justify="left", box=None, pad_edge=False)
         for column in ("path", left, right):
-            table.add_column(column, overflow="fold")
+            table.add_column(Text(column), overflow="fold")
         for path, (one, other) in paths.items():
-            table.add_row(path, canonical_json(one), canonical_json(other))
+            table.add_row(Text(path), Text(canonical_json(one)), Text(canonical_json(other)))
         console().print(table)

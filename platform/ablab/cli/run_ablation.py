@@ -71,6 +71,7 @@ def _run(arguments: argparse.Namespace, prepared: Prepared) -> int:
         f"{prepared.label} at {prepared.scale}: {sum(1 for _ in prepared.plan.todo())} of "
         f"{len(prepared.plan.stages)} stages to compute, {prepared.placement.jobs} at once",
         highlight=False,
+        markup=False,
     )
     if prepared.edits:
         edited = ", ".join(f"{path}={canonical_json(value)}" for path, value in prepared.edits.items())
@@ -116,9 +117,10 @@ def parser() -> Parser:
 def print_plan(prepared: Prepared) -> None:
     """The plan as a table, and what it costs in all."""
     from rich.table import Table
+    from rich.text import Text
 
     plan = prepared.plan
-    table = Table(title=f"{prepared.label} at {prepared.scale}", title_justify="left", pad_edge=False, box=None)
+    table = Table(title=Text(f"{prepared.label} at {prepared.scale}"), title_justify="left", pad_edge=False, box=None)
     for name in ("stage", "key", "state", "why"):
         table.add_column(name, no_wrap=name != "why")
     for name in ("tokens", "FLOPs", "storage", "time"):
@@ -127,7 +129,7 @@ def print_plan(prepared: Prepared) -> None:
         cost = planned.estimate
         key = planned.key[:12] if not prepared.notes else "?"
         numbers = [quantity(cost.tokens), f"{cost.flops:.1e}", quantity(cost.bytes, "B"), duration(cost.seconds)]
-        table.add_row(planned.title, key, planned.state, planned.why, *numbers)
+        table.add_row(*map(Text, (planned.title, key, planned.state, planned.why, *numbers)))
     console().print(table)
     _print_totals(plan, prepared)
 

@@ -45,13 +45,15 @@ def list_ablations(arguments: argparse.Namespace) -> int:
 
 def _print_list(rows: list[dict[str, Any]]) -> None:
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(box=None, pad_edge=False)
     for column in ("name", "version", "pinned", "scales", "question"):
         table.add_column(column, no_wrap=column in ("name", "version"))
     for row in rows:
         pinned = ", ".join(f"@{number}" for number in row["pinned"]) or "-"
-        table.add_row(row["name"], str(row["version"]), pinned, ", ".join(row["scales"]), row["question"])
+        cells = (row["name"], str(row["version"]), pinned, ", ".join(row["scales"]), row["question"])
+        table.add_row(*map(Text, cells))
     console().print(table)
 
 

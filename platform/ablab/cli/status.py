@@ -88,11 +88,16 @@ def _print(rows: list[dict[str, Any]], as_json: bool, empty: str) -> None:
         print(empty)
         return
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(box=None, pad_edge=False)
     columns = [name for name in rows[0] if any(row[name] for row in rows)]
     for name in columns:
-        table.add_column(name, no_wrap=name != "message")
+        long = name in ("edits", "message")
+        # ids are there to be copied: whatever else is narrow, they are whole
+        table.add_column(
+            name, no_wrap=not long, overflow="fold", min_width=12 if name in ("execution", "key") else None
+        )
     for row in rows:
-        table.add_row(*(str(row[name]) for name in columns))
+        table.add_row(*(Text(str(row[name])) for name in columns))
     console().print(table)

@@ -21,5 +21,6 @@ def ui(arguments: argparse.Namespace) -> None:
             print(f"  {name}: {page}")
         print("Ctrl-C stops it.", flush=True)
 
+    Tracker.of(settings).check()
     print("starting MLflow (about 10 s) ...", flush=True)
     serve(settings, arguments.port, arguments.host, ready)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -18,15 +17,16 @@ from ablab.settings import load_settings
 from ablab.spec.edit import dump
 from ablab.store import Store
 from ablab.store.executions import read_executions
+from ablab.store.store import MANIFEST
 
 
 def lock(arguments: argparse.Namespace) -> None:
     """Pin a declaration; the registry learns of it."""
     settings = load_settings()
-    path = versions.lock(settings.project, arguments.name)
-    number = int(path.stem.rpartition("@")[2])
-    pinned = versions.load_pinned(settings.project, arguments.name, number)
-    with open_registry(settings.registry_url) as registry:
+    with open_registry(settings.registry_url) as registry:  # first: nothing is pinned that it cannot be told
+        path = versions.lock(settings.project, arguments.name)
+        number = int(path.stem.rpartition("@")[2])
+        pinned = versions.load_pinned(settings.project, arguments.name, number)
         registry.record_version(_record(pinned))
     print(f"pinned {arguments.name}@{number} in {os.path.relpath(path)}; commit it with the declaration")
 
@@ -34,9 +34,9 @@ def lock(arguments: argparse.Namespace) -> None:
 def reindex(arguments: argparse.Namespace) -> None:  # noqa: ARG001 (every command is given its arguments)
     """Make the registry say what the files say."""
     settings = load_settings()
-    store = open_store(settings)
+    manifests = _manifests(open_store(settings))
     with open_registry(settings.registry_url) as registry:
-        done = rebuild(registry, map(_record, versions.all_pinned(settings.project)), _manifests(store))
+        done = rebuild(registry, map(_record, versions.all_pinned(settings.project)), manifests)
     print(
         f"{registry.shown_url}: {done.versions} versions, {done.stages} stages indexed; "
         f"{done.forgotten} forgotten that the store no longer holds"
@@ -72,16 +72,30 @@ def _record(pinned: versions.Pinned) -> VersionRecord:
     return VersionRecord(name=one.name, version=one.version, digest=pinned.digest, spec=dump(one))
 
 
-def _manifests(store: Store) -> Iterator[dict[str, Any]]:
+def _manifests(store: Store) -> list[dict[str, Any]]:
+    """What the registry knows of every finished stage. Raises `InputError` with every manifest that is damaged."""
+    found, faults = [], []
     for kind, key in store.finished():
-        manifest = store.manifest(kind, key)
-        costs = manifest["costs"]
-        finished = datetime.fromtimestamp(manifest["started"] + costs["seconds"], UTC)
-        yield {
-            "key": key,
-            "kind": kind,
-            "seconds": costs["seconds"],
-            "bytes": sum(entry["bytes"] for entry in manifest["files"].values()),
-            "costs": costs,
-            "finished_at": finished.isoformat(),
-        }
+        try:
+            found.append(_indexed(kind, key, store.manifest(kind, key)))
+        except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, OSError) as error:
+            faults.append(
+                f"{store.directory(kind, key) / MANIFEST} cannot be used: {type(error).__name__}: {error}; "
+                "remove that folder: the stage is computed again when a run needs it"
+            )
+    if faults:
+        raise InputError(faults)
+    return found
+
+
+def _indexed(kind: str, key: str, manifest: dict[str, Any]) -> dict[str, Any]:
+    costs = manifest["costs"]
+    finished = datetime.fromtimestamp(manifest["started"] + costs["seconds"], UTC)
+    return {
+        "key": key,
+        "kind": kind,
+        "seconds": costs["seconds"],
+        "bytes": sum(entry["bytes"] for entry in manifest["files"].values()),
+        "costs": costs,
+        "finished_at": finished.isoformat(),
+    }

@@ -67,9 +67,12 @@ def start_server(
     if is_server(settings.tracking_uri):
         raise InputError(f"MLFLOW_TRACKING_URI={redact(settings.tracking_uri)} is a server already; open it instead")
     _claim(port, host)
+    try:
+        settings.artifacts.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{error}; set ABLAB_HOME to a folder that can be written") from error
     with exclusive(settings.tracking_uri):
         connect(settings.tracking_uri)  # so that the tables are there before the server's processes look for them
-    settings.home.mkdir(parents=True, exist_ok=True)
     log = settings.home / "mlflow-server.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
@@ -121,7 +124,6 @@ def _command(port: int, host: str) -> list[str]:
 
 def _environment(settings: Settings) -> dict[str, str]:
     """URLs go through the environment: a command line would show their passwords to everyone on the machine."""
-    settings.artifacts.mkdir(parents=True, exist_ok=True)
     return (
         QUIET
         | dict(os.environ)
