@@ -8,8 +8,14 @@ from pathlib import Path
 import pytest
 from tiny_helper import ROOT
 
+import ablab
 from ablab.cli import main as ablab_main
 from ablab.cli import run_ablation
+from ablab.cli.common import typed
+from ablab.errors import RunError
+from ablab.runner.plan import Plan
+from ablab.runner.progress import View
+from ablab.store.executions import read_executions
 
 NAME = "contrastive-vs-masked"
 
@@ -54,6 +60,8 @@ def run(
             ["synthetic.bad.step=100 must be earlier than GOOD's declared step 50"],
         ),
         ([NAME, "--jobs", "0"], ["--jobs=0 must be at least 1"]),
+        ([NAME, "--jobs", "99999"], ["--jobs=99999 is too many for", "cores"]),
+        ([NAME, "--numerics", "thread"], ["--numerics 'thread' must be"]),
         ([NAME, "--numerics", "thread=2"], ["did you mean 'threads'"]),
         ([NAME, "--scale", "small"], ["childes", "gutenberg", "simple_wiki", "blimp_fast", "supplement_fast"]),
         ([], ["required: NAME"]),
@@ -100,6 +108,68 @@ def test_a_database_or_server_that_cannot_be_reached_is_found_before_work(
     assert not list((home / "store").glob("*/*")), "nothing was computed"
 
 
+def test_every_fault_is_told_at_once(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("ABLAB_STORE", "s3://k:secret@bucket")
+    monkeypatch.setenv("ABLAB_REGISTRY_URL", "postgresql://u:secret@127.0.0.1:1/none")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "postgresql//u:secret@host")
+    arguments = [
+        "--jobs",
+        "0",
+        "--numerics",
+        "thread=1",
+        "--set",
+        "schedule.stepz=1",
+        "--set",
+        "mixture.share=2",
+        "--scale",
+        "smok",
+    ]
+    code, errors = run(monkeypatch, capsys, "run-ablation", NAME, *arguments)
+    assert code == 2
+    told = ("--jobs=0", "'threads'", "no such path", "'smoke'", "s3://k:***@bucket", "u:***@127", "'***@host'")
+    for text in told:
+        assert text in errors
+    assert "secret" not in errors
+    assert not home.exists()
+
+
+def test_a_device_that_is_not_there_is_refused_for_a_run_and_planned_with(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    arguments = (NAME, "--scale", "tiny", "--numerics", "device=cuda")
+    code, errors = run(monkeypatch, capsys, "run-ablation", *arguments)
+    assert (code, "sees no GPU" in errors) == (2, True)
+    assert run(monkeypatch, capsys, "run-ablation", *arguments, "--plan")[0] == 0
+    assert not (home / "store").exists() or not list((home / "store").glob("*/*"))
+
+
+def test_a_reader_that_goes_away_is_why_a_run_was_interrupted(home: Path) -> None:
+    class Gone(View):
+        def begin(self, plan: Plan) -> None:  # noqa: ARG002
+            raise SystemExit(1)  # what rich makes of a broken pipe
+
+    with pytest.raises(RunError, match="reader of the output went away"):
+        ablab.run(NAME, scale="tiny", view=Gone())
+    (record,) = read_executions(home / "store")
+    assert (record.status, record.message) == ("interrupted", "the reader of the output went away")
+
+
+def test_a_program_is_named_as_it_can_be_typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / ".venv" / "bin" / "ablab"
+    program.parent.mkdir(parents=True)
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(program.with_name("python")))
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.chdir(tmp_path)
+    assert typed("ablab") == ".venv/bin/ablab"
+    monkeypatch.setenv("PATH", str(program.parent))
+    assert typed("ablab") == "ablab"
+
+
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
@@ -112,12 +182,15 @@ def test_a_database_or_server_that_cannot_be_reached_is_found_before_work(
         (["publish", "nothing-like-it"], "no run of 'nothing-like-it'"),
         (["ui", "--port", "99999"], "--port=99999"),
         (["lst"], "invalid choice: 'lst'"),
+        (["reindex"], "ABLAB_STORE=s3://k:***@bucket must be a folder"),
     ],
 )
 @pytest.mark.usefixtures("home")
 def test_ablab_with_bad_input(
     arguments: list[str], expected: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    if "ABLAB_STORE" in expected:
+        monkeypatch.setenv("ABLAB_STORE", "s3://k:secret@bucket")
     code, errors = run(monkeypatch, capsys, "ablab", *arguments)
     assert code == 2, errors
     assert expected in errors

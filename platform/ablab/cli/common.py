@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -76,8 +78,8 @@ def add_selection(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def edits_of(assignments: Sequence[str]) -> dict[str, Any]:
-    """The edits of repeated `--set` arguments."""
+def edits_of(assignments: Sequence[str], option: str = "--set") -> dict[str, Any]:
+    """The edits of a repeated option."""
     from ablab.spec.edit import parse_set
 
     faults: list[str] = []
@@ -86,10 +88,10 @@ def edits_of(assignments: Sequence[str]) -> dict[str, Any]:
         try:
             path, value = parse_set(assignment)
         except InputError as error:
-            faults += error.faults
+            faults += [fault.replace("--set", option, 1) for fault in error.faults]
             continue
         if path in edits:
-            faults.append(f"{path} is set twice; keep one of the two")
+            faults.append(f"{option}: {path} is set twice; keep one of the two")
         edits[path] = value
     if faults:
         raise InputError(faults)
@@ -105,6 +107,14 @@ def console() -> Console:
     from rich.console import Console
 
     return Console() if sys.stdout.isatty() else Console(width=120, soft_wrap=False)
+
+
+def typed(program: str) -> str:
+    """A program of this environment as it can be typed here: its path where the search path does not have it."""
+    beside = Path(sys.executable).with_name(program)
+    if shutil.which(program) or not beside.exists():
+        return program
+    return str(beside.relative_to(Path.cwd())) if beside.is_relative_to(Path.cwd()) else str(beside)
 
 
 def quantity(value: float, unit: str = "") -> str:

@@ -9,7 +9,7 @@ from ablab.analysis import render, write_files
 from ablab.cli.common import console, edits_of, print_json
 from ablab.cli.tables import print_corpora
 from ablab.runner.corpora import corpora_table
-from ablab.runner.prepare import default_placement, prepare
+from ablab.runner.prepare import prepare
 from ablab.runner.results import compare_roles, results_folder, roles_of
 from ablab.settings import load_settings
 
@@ -17,8 +17,7 @@ from ablab.settings import load_settings
 def compare(arguments: argparse.Namespace) -> None:
     """Print the comparison and write its files again."""
     settings = load_settings()
-    placement = default_placement(None, {})
-    prepared = prepare(settings, arguments.name, arguments.scale, edits_of(arguments.edits), placement)
+    prepared = prepare(settings, arguments.name, arguments.scale, edits_of(arguments.edits))
     roles = roles_of(prepared.plan)
     comparison = compare_roles(prepared.design, roles, prepared.store)
     corpora = corpora_table(roles, prepared.store)

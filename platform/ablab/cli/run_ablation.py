@@ -6,7 +6,7 @@ import argparse
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ablab.cli.common import (
     Parser,
@@ -18,6 +18,7 @@ from ablab.cli.common import (
     guarded,
     print_json,
     quantity,
+    typed,
 )
 from ablab.errors import RunError
 
@@ -43,13 +44,26 @@ def _main() -> int:
     from ablab.settings import load_settings
 
     arguments = parser().parse_args()
-    from ablab.runner.prepare import default_placement, prepare
+    from ablab.runner.prepare import collecting, prepare
 
     settings = load_settings()
-    numerics = edits_of(arguments.numerics)
-    placement = default_placement(arguments.jobs, numerics)
-    edits = edits_of(arguments.edits)
-    prepared = prepare(settings, arguments.name, arguments.scale, edits, placement, plan_only=arguments.plan)
+    faults: list[str] = []
+    numerics: dict[str, Any] = {}
+    edits: dict[str, Any] = {}
+    with collecting(faults):
+        numerics = edits_of(arguments.numerics, "--numerics")
+    with collecting(faults):
+        edits = edits_of(arguments.edits)
+    prepared = prepare(
+        settings,
+        arguments.name,
+        arguments.scale,
+        edits,
+        jobs=arguments.jobs,
+        numerics=numerics,
+        purpose="plan" if arguments.plan else "run",
+        known=faults,
+    )
     if arguments.plan:
         print_json(prepared.plan.to_json() | {"notes": prepared.notes}) if arguments.json else print_plan(prepared)
         return 0
@@ -76,7 +90,14 @@ def _run(arguments: argparse.Namespace, prepared: Prepared) -> int:
     if prepared.edits:
         edited = ", ".join(f"{path}={canonical_json(value)}" for path, value in prepared.edits.items())
         screen.print(f"edited: {edited}", highlight=False, markup=False)
-    result = run_prepared(prepared, settings, make_view(screen))
+
+    def show(result: RunResult) -> None:
+        """Before MLflow is waited for."""
+        if not arguments.json:
+            print_result(result, prepared, settings.home)
+            print("\nPublishing to MLflow ...", flush=True)
+
+    result = run_prepared(prepared, settings, make_view(screen), show)
     if arguments.json:
         print_json(
             {
@@ -86,8 +107,6 @@ def _run(arguments: argparse.Namespace, prepared: Prepared) -> int:
                 "corpora": result.corpora,
             }
         )
-    else:
-        print_result(result, prepared, settings.home)
     if result.unpublished:
         raise RunError(result.unpublished)
     return 0
@@ -169,4 +188,7 @@ def print_result(result: RunResult, prepared: Prepared, home: Path) -> None:
     print(f"Tables:  {result.folder}")
     print(f"Store:   {prepared.store.root}")
     print(f"Logs:    {home / 'logs' / result.execution}")
-    print("MLflow:  ablab ui        Again: ablab compare " + f"{prepared.label} --scale {prepared.scale}")
+    program = typed("ablab")
+    print(
+        f"MLflow:  {program} ui        Again: {program} compare {prepared.label} --scale {prepared.scale}", flush=True
+    )

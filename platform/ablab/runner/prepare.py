@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from ablab.corpora.resolve import resolve_recipe
 from ablab.errors import InputError
+from ablab.registry.database import Database
+from ablab.registry.registry import open_registry
 from ablab.registry.versions import resolve_name
 from ablab.runner.plan import Plan, make_plan
 from ablab.settings import Settings, redact
@@ -20,8 +23,11 @@ from ablab.spec.placement import Numerics, Placement
 from ablab.spec.recipe import Recipe
 from ablab.store import Store
 from ablab.store.store import check_writable
+from ablab.tracking import Tracker
 
-MAX_JOBS = 8
+MAX_JOBS, JOBS_PER_CORE = 8, 4
+
+Purpose = Literal["plan", "read", "run"]
 
 
 @dataclass(frozen=True)
@@ -50,33 +56,88 @@ def prepare(
     name: str,
     scale: str,
     edits: Mapping[str, Any],
-    placement: Placement,
     *,
-    plan_only: bool = False,
+    jobs: int | None = None,
+    numerics: Mapping[str, Any] | None = None,
+    purpose: Purpose = "read",
+    known: Iterable[str] = (),
 ) -> Prepared:
     """Check everything and plan. Raises one `InputError` with every fault; computes nothing.
 
-    With `plan_only` data that is not there is a note, not a fault: a study can be costed before it is fetched.
+    To `plan`, data that is not there is a note, not a fault: a study can be costed before it is fetched. To `run`,
+    registry and tracking are reached too. known: faults that the caller has found, to be told with the others.
     """
-    chosen = resolve_name(settings.project, name)
-    design = chosen.ablation.design(scale).edited(edits)
-    faults = design_faults(design, f"{chosen.label} at {scale}")
+    faults = list(known)
+    with collecting(faults):
+        placement = default_placement(jobs, numerics or {})
+        if purpose == "run" and placement.numerics.device == "cuda" and not has_gpu():
+            raise InputError("--numerics device=cuda: this process sees no GPU; leave it out to run on the CPU")
+    missing: list[str] = []
+    with collecting(faults):
+        chosen = resolve_name(settings.project, name)
+        design = _design(chosen.ablation, scale, edits)
+        if found := design_faults(design, f"{chosen.label} at {scale}"):
+            raise InputError(found)
+        recipes, missing = resolve_design(design, settings)
+        if purpose != "plan":
+            faults += missing
+    with collecting(faults):
+        store = open_store(settings)
+        if purpose != "plan":
+            check_writable(store.root if not faults else _nearest(store.root))
+    if purpose == "run":
+        _reach(settings, name.partition("@")[0], faults)
     if faults:
         raise InputError(faults)
-    recipes, missing = resolve_design(design, settings)
-    if missing and not plan_only:
-        raise InputError(missing)
-    store = open_store(settings)
-    if not plan_only:
-        check_writable(store.root)
     plan = make_plan(design, recipes, store, placement.numerics)
     return Prepared(chosen.ablation, chosen.label, scale, dict(edits), design, plan, placement, store, tuple(missing))
+
+
+@contextmanager
+def collecting(faults: list[str]) -> Iterator[None]:
+    """Adds the faults of an `InputError` to `faults` and goes on behind the block."""
+    try:
+        yield
+    except InputError as error:
+        faults += [fault for fault in error.faults if fault not in faults]
+
+
+def _design(ablation: Ablation, scale: str, edits: Mapping[str, Any]) -> Design:
+    """The edited design. Beside an unknown scale, those edits are told that no design takes."""
+    faults: list[str] = []
+    with collecting(faults):
+        return ablation.design(scale).edited(edits)
+    if scale not in ablation.designs:
+        refused: list[list[str]] = []
+        for design in ablation.designs.values():
+            refused.append([])
+            with collecting(refused[-1]):
+                design.edited(edits)
+        faults += refused[0] if refused and all(refused) else []
+    raise InputError(faults)
+
+
+def _reach(settings: Settings, ablation: str, faults: list[str]) -> None:
+    """Registry and tracking, before work. Beside other faults no database is created."""
+    with collecting(faults):
+        path = Database(settings.registry_url).path
+        if not faults or path is None or path.exists():
+            open_registry(settings.registry_url).close()
+    with collecting(faults):
+        Tracker.of(settings).check(ablation)
+
+
+def _nearest(folder: Path) -> Path:
+    """The folder itself or the nearest one above it that exists."""
+    return next(place for place in (folder, *folder.parents) if place.exists())
 
 
 def open_store(settings: Settings) -> Store:
     """The store of the settings."""
     if "://" in settings.store:
-        raise InputError(f"ABLAB_STORE={redact(settings.store)} must be a folder; mount the object store or give a path")
+        raise InputError(
+            f"ABLAB_STORE={redact(settings.store)} must be a folder; mount the object store or give a path"
+        )
     return Store(Path(settings.store))
 
 
@@ -94,11 +155,23 @@ def resolve_design(design: Design, settings: Settings) -> tuple[dict[str, Recipe
 
 def default_placement(jobs: int | None, numerics: Mapping[str, Any]) -> Placement:
     """One worker per core (one per GPU), threads divided among them; `numerics` overrides single fields."""
-    device = "cuda" if Path("/dev/nvidia0").exists() and os.environ.get("CUDA_VISIBLE_DEVICES") != "" else "cpu"
+    device = "cuda" if has_gpu() else "cpu"
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if jobs is None:
         jobs = 1 if device == "cuda" else min(cores, MAX_JOBS)
+    faults: list[str] = []
     if jobs < 1:
-        raise InputError(f"--jobs={jobs} must be at least 1")
-    base = Numerics(threads=max(1, cores // jobs), device=device)
-    return Placement(jobs=jobs, numerics=edit(base, numerics, "--numerics"))
+        faults.append(f"--jobs={jobs} must be at least 1")
+    elif jobs > JOBS_PER_CORE * cores:
+        faults.append(f"--jobs={jobs} is too many for {cores} cores; use at most {JOBS_PER_CORE * cores}")
+    base = Numerics(threads=max(1, cores // max(1, jobs)), device=device)
+    with collecting(faults):
+        base = edit(base, numerics, "--numerics")
+    if faults:
+        raise InputError(faults)
+    return Placement(jobs=jobs, numerics=base)
+
+
+def has_gpu() -> bool:
+    """True where this process may use a GPU."""
+    return Path("/dev/nvidia0").exists() and os.environ.get("CUDA_VISIBLE_DEVICES") != ""

@@ -5,6 +5,7 @@ What fails to be published is said at the end of the run; nothing is lost, `abla
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict
 from pathlib import Path
 from queue import Empty, Queue
@@ -23,6 +24,8 @@ from ablab.store import Store
 from ablab.store.executions import Execution, read_execution
 
 REMEDY = "results are safe in the store (`ablab compare` shows them); when MLflow works again, run: ablab publish"
+PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}
+"""A server that dies during a run is given up within a minute (MLflow's own: four); what the user has set stays."""
 SILENT_S = 600.0  # a publisher that says nothing for so long is given up
 
 
@@ -74,6 +77,8 @@ class Publisher:
 
 def main(task_pipe: int, event_pipe: int) -> None:
     """The process: publishes what it is told. The first failure is reported and ends it."""
+    for name, value in PATIENCE.items():
+        os.environ.setdefault(name, value)
     send = sender(event_pipe)
     received = tasks(task_pipe)
     settings = settings_of(next(received))

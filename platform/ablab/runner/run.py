@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
@@ -17,7 +17,7 @@ from ablab.registry.registry import Registry, open_registry
 from ablab.runner.corpora import corpora_table
 from ablab.runner.execute import Executor
 from ablab.runner.interrupted import mark_interrupted
-from ablab.runner.prepare import Prepared, default_placement, prepare
+from ablab.runner.prepare import Prepared, prepare
 from ablab.runner.progress import View
 from ablab.runner.provenance import code_commit
 from ablab.runner.publisher import Publisher
@@ -26,7 +26,8 @@ from ablab.settings import Settings, load_settings
 from ablab.spec.edit import dump
 from ablab.store.executions import Execution, Status, now, write_execution
 from ablab.store.files import write_json
-from ablab.tracking import Tracker
+
+READER_GONE = "the reader of the output went away"
 
 
 @dataclass(frozen=True)
@@ -66,21 +67,23 @@ def run(
     control recipe. Raises InputError before anything is computed, RunError after that (the same call resumes).
     """
     settings = settings or load_settings()
-    placement = default_placement(jobs, numerics or {})
-    prepared = prepare(settings, name, scale, edits or {}, placement)
+    prepared = prepare(settings, name, scale, edits or {}, jobs=jobs, numerics=numerics, purpose="run")
     return run_prepared(prepared, settings, view or View())
 
 
-def run_prepared(prepared: Prepared, settings: Settings, view: View) -> RunResult:
-    """Evaluate a plan that was checked. Registry and tracking are reached before anything is computed."""
-    Tracker.of(settings).check(prepared.ablation.name)
+def run_prepared(
+    prepared: Prepared, settings: Settings, view: View, show: Callable[[RunResult], None] = lambda _: None
+) -> RunResult:
+    """Evaluate a plan that was prepared to run. `show` is given the result before MLflow is waited for."""
     try:
-        return _run_recorded(prepared, settings, view)
+        return _run_recorded(prepared, settings, view, show)
+    except (BrokenPipeError, SystemExit) as error:  # rich makes the one the other
+        raise RunError(READER_GONE, "the same command goes on from here") from error
     except OSError as error:  # of this process; those of stages are told with the stage
         raise RunError(f"{error}", "fix the cause (a full disk?) and run the same command again: it resumes") from error
 
 
-def _run_recorded(prepared: Prepared, settings: Settings, view: View) -> RunResult:
+def _run_recorded(prepared: Prepared, settings: Settings, view: View, show: Callable[[RunResult], None]) -> RunResult:
     with open_registry(settings.registry_url) as registry:
         mark_interrupted(registry, prepared.store)
         prepared.store.sweep()
@@ -90,15 +93,25 @@ def _run_recorded(prepared: Prepared, settings: Settings, view: View) -> RunResu
             try:
                 result = _run(registry, record, prepared, settings, view, publisher)
             except BaseException as error:
-                status: Status = "failed" if isinstance(error, Exception) else "interrupted"
-                _finish(registry, prepared, record, status, str(error) or type(error).__name__)
+                gone = isinstance(error, BrokenPipeError | SystemExit)
+                status: Status = "failed" if isinstance(error, Exception) and not gone else "interrupted"
+                _finish(registry, prepared, record, status, READER_GONE if gone else str(error) or type(error).__name__)
                 raise
             _finish(registry, prepared, record, "finished", "")
             try:
-                publisher.publish(record.id)
-            except RunError as error:  # the run is finished whether or not MLflow can show it
-                result = replace(result, unpublished=str(error))
-    return result
+                show(result)
+            finally:
+                unpublished = _publish(publisher, record.id)
+    return replace(result, unpublished=unpublished)
+
+
+def _publish(publisher: Publisher, execution: str) -> str:
+    """Why it failed, if it did: the run is finished whether or not MLflow can show it."""
+    try:
+        publisher.publish(execution)
+    except RunError as error:
+        return str(error)
+    return ""
 
 
 def _run(

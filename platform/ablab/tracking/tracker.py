@@ -165,6 +165,7 @@ class Tracker:
             return None
         return (
             f"the MLflow database {redact(self.uri)} keeps the artifacts of {name} at {redact(location)}, "
-            f"but they belong at {self._location(name)} (was the folder moved or copied, or the experiment made through a server?); "
+            f"but they belong at {self._location(name)} "
+            "(was the folder moved or copied, or the experiment made through a server?); "
             "delete the database: `ablab publish` rebuilds it"
         )
