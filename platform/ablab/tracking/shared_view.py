@@ -1,4 +1,4 @@
-"""A prepared view of an ablation's experiment: a bar chart for each headline metric, a table of factors and scores.
+"""A prepared view of an ablation's experiment: a bar chart for each metric, a table of factors and scores.
 
 MLflow keeps a shared view in an experiment tag, as the state of its page. It sorts by a metric, because sorting by
 start time nests the runs of arms under their executions and leaves the charts empty.
@@ -42,7 +42,8 @@ def _state(view: ExecutionView) -> dict[str, Any]:
     headline = [safe_name(name) for name in view.headline]
     columns = [f"tags.`{ARM_TAG}`", *(f"metrics.`{name}`" for name in headline)]
     columns += [f"params.`{safe_name(path)}`" for path in _varying_factors(view)]
-    section = str(uuid.uuid5(_SPACE, "scores"))
+    rest = sorted({safe_name(name) for arm in view.arms for name in arm.metrics} - set(headline))
+    scores, others = _section("Scores"), _section("Synthetic text")  # what has no card gets one of MLflow's, on top
     return {
         "searchFilter": f"tags.`{EXECUTION_TAG}` = '{view.id}' and tags.`{ARM_TAG}` != ''",
         "orderByKey": f"metrics.`{headline[0]}`" if headline else "attributes.start_time",
@@ -62,20 +63,28 @@ def _state(view: ExecutionView) -> dict[str, Any]:
         "hideEmptyCharts": True,
         "groupsExpanded": {},
         "groupBy": None,
-        "compareRunSections": [
-            {"uuid": section, "name": "Scores", "display": True, "isReordered": False, "deleted": False}
-            | {"isGenerated": False}
-        ],
-        "compareRunCharts": [_bar(name, section) for name in headline],
+        "compareRunSections": [scores, *([others] if rest else [])],
+        "compareRunCharts": [_bar(name, scores) for name in headline] + [_bar(name, others) for name in rest],
     }
 
 
-def _bar(metric: str, section: str) -> dict[str, Any]:
+def _section(name: str) -> dict[str, Any]:
+    return {
+        "uuid": str(uuid.uuid5(_SPACE, name.lower())),
+        "name": name,
+        "display": True,
+        "isReordered": False,
+        "deleted": False,
+        "isGenerated": False,
+    }
+
+
+def _bar(metric: str, section: dict[str, Any]) -> dict[str, Any]:
     return {
         "uuid": str(uuid.uuid5(_SPACE, metric)),
         "type": "BAR",
         "runsCountToCompare": 40,
-        "metricSectionId": section,
+        "metricSectionId": section["uuid"],
         "deleted": False,
         "isGenerated": False,
         "metricKey": metric,
