@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from ablab.errors import InputError, RunError
 from ablab.registry.database import Database, shown_url
@@ -213,6 +214,17 @@ def test_a_lost_file_is_a_run_error_that_says_how_to_resume(tmp_path: Path, loss
             assert "Finished stages are safe" in raised.value.remedy
             assert "ablab reindex" in raised.value.remedy
         assert path.exists() == (loss != "deleted")
+
+
+def test_a_full_disk_asks_for_space_and_not_for_a_database(tmp_path: Path) -> None:
+    with (
+        open_registry(sqlite_url(tmp_path / "registry.db")) as registry,
+        pytest.raises(RunError, match="disk is full") as raised,
+        registry.database.write() as session,
+    ):
+        session.execute(text("PRAGMA max_page_count = 1"))
+        session.execute(text("CREATE TABLE big AS SELECT randomblob(1000000)"))
+    assert "Free space, then run the same command" in raised.value.remedy
 
 
 @pytest.mark.postgres

@@ -23,6 +23,7 @@ from ablab.settings import redact
 BUSY_SECONDS = 30.0
 """How long a transaction waits for another process's. SQLite: busy_timeout; PostgreSQL: to connect, a third."""
 
+_FULL = "Finished stages are safe in the store. Free space, then run the same command: it goes on where it stopped."
 _RESUME = (
     "Finished stages are safe in the store. Make the database reachable again and run the same command: it goes on "
     "where it stopped. `ablab reindex` rebuilds a lost registry from the files."
@@ -60,7 +61,8 @@ class Database:
         except DBAPIError as error:
             if not is_lost(error):
                 raise
-            raise RunError(f"lost the registry database {self.shown}: {cause(error)}", _RESUME) from error
+            remedy = _FULL if "disk is full" in cause(error) else _RESUME
+            raise RunError(f"lost the registry database {self.shown}: {cause(error)}", remedy) from error
 
     def keep_open(self) -> None:
         """Hold an idle connection to a SQLite file until `close`.
