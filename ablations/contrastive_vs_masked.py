@@ -10,6 +10,49 @@ SHARE = 0.3  # the study's default
 
 A_A = Arm(name="real-only-again", edits={}, seed_offset=1_000)  # the control with other seeds: the noise floor
 
+CLAIMS = (
+    Claim(
+        id="contrast-not-mask",
+        statement="The contrast, not the mask, improves reasoning",
+        factor="synthetic.decoding.strength",
+        metric="reasoning",
+        arm="contrastive",
+        against="masked-only",
+        direction="greater",
+        margin=0.0,
+    ),
+    Claim(
+        id="synthetic-helps",
+        statement="A contrastive mixture improves reasoning over real text alone",
+        factor="mixture.share",
+        metric="reasoning",
+        arm="contrastive",
+        against="real-only",
+        direction="greater",
+        margin=0.0,
+    ),
+    Claim(
+        id="mask-alone",
+        statement="The mask alone changes grammar against ancestral sampling",
+        factor="synthetic.decoding.alpha",
+        metric="linguistic",
+        arm="masked-only",
+        against="ancestral",
+        direction="different",
+        margin=0.0,
+    ),
+    Claim(
+        id="ancestral-perplexity",
+        statement="An ancestral mixture lowers perplexity below real text alone",
+        factor="mixture.share",
+        metric="perplexity",
+        arm="ancestral",
+        against="real-only",
+        direction="less",
+        margin=0.0,
+    ),
+)
+
 
 def design(
     recipe: Recipe, bad_step: int, tokens: int, prompt: int, chunk_words: int, replicates: int, a_a: bool = False
@@ -51,48 +94,7 @@ def design(
             *((A_A,) if a_a else ()),
         ),
         replicates=tuple(Replicate(train_seed=42 + index, generation_seed=1 + index) for index in range(replicates)),
-        claims=(
-            Claim(
-                id="contrast-not-mask",
-                statement="The contrast, not the mask, improves reasoning",
-                factor="synthetic.decoding.strength",
-                metric="reasoning",
-                arm="contrastive",
-                against="masked-only",
-                direction="greater",
-                margin=0.0,
-            ),
-            Claim(
-                id="synthetic-helps",
-                statement="A contrastive mixture improves reasoning over real text alone",
-                factor="mixture.share",
-                metric="reasoning",
-                arm="contrastive",
-                against="real-only",
-                direction="greater",
-                margin=0.0,
-            ),
-            Claim(
-                id="mask-alone",
-                statement="The mask alone changes grammar against ancestral sampling",
-                factor="synthetic.decoding.alpha",
-                metric="linguistic",
-                arm="masked-only",
-                against="ancestral",
-                direction="different",
-                margin=0.0,
-            ),
-            Claim(
-                id="ancestral-perplexity",
-                statement="An ancestral mixture lowers perplexity below real text alone",
-                factor="mixture.share",
-                metric="perplexity",
-                arm="ancestral",
-                against="real-only",
-                direction="less",
-                margin=0.0,
-            ),
-        ),
+        claims=CLAIMS,
     )
 
 
