@@ -67,20 +67,12 @@ def _stored(prefix: str, settings: Settings) -> dict[str, Any]:
         }
     kind, key = stages[0]
     manifest = store.manifest(kind, key)
-    identity = {"kind": kind, "files": {name: entry["sha256"] for name, entry in manifest["files"].items()}}
-    stage = dict(_read_stage(store.directory(kind, key)))
+    files = {name: entry["sha256"] for name, entry in manifest["files"].items()}
     return {
-        "identity": stage | identity,
+        "identity": store.identity(kind, key) | {"files": files},
         "numerics": manifest["numerics"],
         "execution": manifest.get("provenance", {}),
     }
-
-
-def _read_stage(directory: Any) -> dict[str, Any]:
-    from ablab.store.files import read_json
-
-    value: dict[str, Any] = read_json(directory / "stage.json")
-    return value
 
 
 def _named(design: dict[str, Any]) -> dict[str, Any]:

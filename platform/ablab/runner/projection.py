@@ -15,7 +15,6 @@ from ablab.spec.base import build
 from ablab.spec.canonical import canonical_json
 from ablab.store import Store
 from ablab.store.executions import Execution
-from ablab.store.files import read_json
 from ablab.tracking.views import ArmView, DatasetView, ExecutionView, ModelView, StageView, model_name
 
 CONTEXTS = {"corpus": "train", "generate": "synthetic", "suite": "test"}
@@ -23,12 +22,11 @@ CONTEXTS = {"corpus": "train", "generate": "synthetic", "suite": "test"}
 
 def stage_view(store: Store, kind: str, key: str, label: str) -> StageView:
     """One finished stage."""
-    directory = store.directory(kind, key)
     return StageView(
         key=key,
         kind=kind,
-        directory=directory,
-        identity=read_json(directory / "stage.json"),
+        directory=store.directory(kind, key),
+        identity=store.identity(kind, key),
         result=store.result(kind, key),
         manifest=store.manifest(kind, key),
         label=label,

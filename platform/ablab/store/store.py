@@ -119,6 +119,10 @@ class Store:
         shutil.rmtree(attempt.out, ignore_errors=True)
         attempt.lock.close()
 
+    def identity(self, kind: str, key: str) -> dict[str, Any]:
+        value: dict[str, Any] = read_json(self.directory(kind, key) / STAGE)
+        return value
+
     def result(self, kind: str, key: str) -> dict[str, Any]:
         value: dict[str, Any] = read_json(self.directory(kind, key) / RESULT)
         return value
