@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ablab.generate.decoding import contrast, draw, invert, keep_top_k, keep_top_p, plausible_head
 from ablab.generate.draws import uniforms
-from ablab.spec.recipe import Decoding
+from ablab.spec.synthetic import Decoding
 
 Floats = npt.NDArray[np.float64]
 

@@ -15,7 +15,7 @@ from ablab.generate.decoder import Decoder
 from ablab.generate.draws import uniforms
 from ablab.generate.sampler import Sampler
 from ablab.generate.text import Vocabulary
-from ablab.spec.recipe import Decoding
+from ablab.spec.synthetic import Decoding
 
 ROWS, SEQUENCES, PROMPT, NEW, SEED = 4, 10, 6, 16, 9
 Words = npt.NDArray[np.int64]

@@ -13,7 +13,7 @@ from tokenizers import Tokenizer, models
 from ablab.errors import RunError
 from ablab.generate.prompts import chunked, read_prompts
 from ablab.generate.text import DocumentWriter, Vocabulary
-from ablab.spec.recipe import Prompts
+from ablab.spec.synthetic import Prompts
 
 
 def write_seed(folder: Path, texts: list[str]) -> Path:

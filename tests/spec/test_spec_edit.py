@@ -143,7 +143,6 @@ def test_set_without_path_and_value_is_refused(text: str) -> None:
         ({"good.selection": {"kind": "at-step", "step": 5}}, "must be earlier than GOOD's declared step 5"),
         ({"synthetic.prompts.new_tokens": 100}, "must fit model.context=64"),
         ({"synthetic": None}, "needs synthetic text"),
-        ({"evaluation.selection": {"kind": "at-step", "step": 5}}, "keeps its best and its last"),
     ],
 )
 def test_cross_field_rules_state_rule_value_and_remedy(edits: dict[str, object], expected: str) -> None:

@@ -62,7 +62,7 @@ def test_golden_keys_of_the_tiny_recipe() -> None:
         "corpus": "3c82529457aedef45d7f230567386e7e1031c68f3fd2a82b3d805319d5cd2d9f",
         "train": "5edaaa6b0426643290afc010195fd12ac89be65010c497a2d5804a1e58b2ed47",
         "generate": "f706b6d59e9bc7a13dcf15fa44c242da21ee657d89d20c597708988533e00cc2",
-        "evaluate": "8c46434359dbfe68714b0f34d7b95b3763ce39b6decc01892c97b6fa73222661",
+        "evaluate": "740bc524cdc50e7d51b681f8eeed9b53f22e4b5dd26d60f909ae9734e20fbf22",
     }
     found = keys(contrastive())
     assert {role: found[role] for role in golden} == golden

@@ -34,6 +34,8 @@ def parser() -> Parser:
     commands = made.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _reading(commands)
     _upkeep(commands)
+    _starting(commands)
+    _storage(commands)
     return made
 
 
@@ -122,6 +124,60 @@ def _upkeep(commands: argparse._SubParsersAction[Parser]) -> None:
     )
     one.add_argument("--port", type=int, default=5000)
     one.add_argument("--host", default="127.0.0.1")
+
+
+def _starting(commands: argparse._SubParsersAction[Parser]) -> None:
+    one = _command(commands, "init", "start a project of one's own", "starting:init", "  ablab init my-study")
+    one.add_argument("directory", metavar="DIR", help="a new or empty folder")
+
+    one = _command(
+        commands, "new", "write a declaration to edit", "starting:new", "  ablab new my-ablation\n  ablab new dropout"
+    )
+    one.add_argument("name", metavar="NAME")
+
+    one = _command(
+        commands,
+        "doctor",
+        "check Python, DeepSpeed, devices, databases, disk and data",
+        "doctor:doctor",
+        "  ablab doctor\n  ablab doctor --json",
+    )
+    add_json(one)
+
+    one = _command(
+        commands,
+        "schema",
+        "JSON Schema of what can be declared",
+        "schema:schema",
+        "  ablab schema\n  ablab schema recipe",
+    )
+    one.add_argument("kind", nargs="?", metavar="KIND", help="ablation (default), recipe, placement")
+
+
+def _storage(commands: argparse._SubParsersAction[Parser]) -> None:
+    one = _command(
+        commands,
+        "gc",
+        "show what the store could do without, and remove it with --apply",
+        "gc:gc",
+        "  ablab gc\n  ablab gc --apply\n  ablab gc --forget 3f2a91c0",
+    )
+    one.add_argument("--apply", action="store_true", help="remove it; without this nothing is touched")
+    one.add_argument(
+        "--forget", action="append", default=[], metavar="EXECUTION", help="as if this run were not recorded"
+    )
+    add_json(one)
+
+    one = _command(
+        commands,
+        "data",
+        "corpora and suites of an ablation: what is there, and fetching what is not",
+        "data:data",
+        "  ablab data list contrastive-vs-masked --scale paper\n  ablab data fetch contrastive-vs-masked --scale paper",
+    )
+    one.add_argument("action", choices=("list", "fetch"))
+    add_selection(one)
+    add_json(one)
 
 
 def _command(

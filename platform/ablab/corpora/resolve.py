@@ -9,11 +9,13 @@ from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
-from ablab.corpora import microworld
 from ablab.corpora.filecheck import FactCache, FileFacts
+from ablab.corpora.paths import absolute, changed, no_folder
+from ablab.corpora.resolve_suites import resolve_suites
 from ablab.corpora.sources import FILES, read_source
-from ablab.errors import InputError, did_you_mean
-from ablab.spec.recipe import BabyLMSource, MicroworldSource, MicroworldSuites, Recipe, Source, SuiteSource
+from ablab.errors import InputError
+from ablab.spec.corpus import BabyLMSource, MicroworldSource, Source
+from ablab.spec.recipe import Recipe
 
 Words = dict[str, int]  # by split
 LONG_WORDS = 5_000  # no text of so many words is a single document
@@ -35,22 +37,14 @@ def resolve_recipe(recipe: Recipe, data: Path, cache: Path | None = None) -> Rec
         faults += found or _document_faults(resolved, words[source.name])
     if all(of.keys() == FILES.keys() for of in words.values()):  # else some file is unusable, and named already
         faults += [*_total_faults(recipe, words), *_copy_faults(sources)]
-    suites: list[SuiteSource] = []
-    for suite in recipe.evaluation.suites:
-        made, found = _suite(suite, data, facts)
-        suites.append(made)
-        faults += found
-    faults += _suite_name_faults(suites)
+    suites, found = resolve_suites(recipe.evaluation.suites, data, facts)
+    faults += found
     facts.save()
     if faults:
         raise InputError(faults)
     corpus = recipe.corpus.model_copy(update={"sources": tuple(sources)})
-    evaluation = recipe.evaluation.model_copy(update={"suites": tuple(suites)})
+    evaluation = recipe.evaluation.model_copy(update={"suites": suites})
     return recipe.model_copy(update={"corpus": corpus, "evaluation": evaluation})
-
-
-def _absolute(path: str, data: Path) -> Path:
-    return (data / Path(path).expanduser()).absolute()
 
 
 def _source(source: Source, data: Path, facts: FactCache) -> tuple[Source, Words, list[str]]:
@@ -59,9 +53,9 @@ def _source(source: Source, data: Path, facts: FactCache) -> tuple[Source, Words
         words = {"train": source.words, "validation": source.validation_words, "test": source.test_words}
         return source, words, []
     where = f"corpus source {source.name!r}"
-    folder = _absolute(source.path, data)
+    folder = absolute(source.path, data)
     if not folder.is_dir():
-        return source, {}, [_no_folder(where, source.path, folder, data)]
+        return source, {}, [no_folder(where, source.path, folder, data)]
     words, digests, faults = {}, {}, []
     for split, suffix in FILES.items():
         path = folder / suffix / f"{source.name}.{suffix}"
@@ -89,7 +83,7 @@ def _text_faults(source: BabyLMSource, split: str, path: Path, found: FileFacts)
         )
     declared = source.digests.get(split)
     if declared is not None and declared != found.sha256:
-        yield _changed(path, declared, found.sha256)
+        yield changed(path, declared, found.sha256)
 
 
 def _document_faults(source: Source, words: Words) -> Iterator[str]:
@@ -109,18 +103,6 @@ def _document_faults(source: Source, words: Words) -> Iterator[str]:
                 f"corpus source {source.name!r}: its {split} text of {words[split]} words is {found} document(s), "
                 f"but {needed} are needed; give more text"
             )
-
-
-def _changed(path: Path, declared: str, found: str) -> str:
-    return (
-        f"{path}: its SHA-256 is {found[:12]}..., the recipe declares {declared[:12]}...; "
-        "put the declared file there, or declare the new digest"
-    )
-
-
-def _no_folder(where: str, stated: str, folder: Path, data: Path) -> str:
-    hint = "" if Path(stated).expanduser().is_absolute() else f"; relative paths start at ABLAB_DATA ({data})"
-    return f"{where}: path={stated!r} is not a folder (looked for {folder}){hint}"
 
 
 def _total_faults(recipe: Recipe, words: dict[str, Words]) -> Iterator[str]:
@@ -155,47 +137,3 @@ def _copy_faults(sources: list[Source]) -> Iterator[str]:
             if content in known:
                 yield f"corpus: {known[content]} and {name} have the same content; leave one of them out"
             known[content] = name
-
-
-def _suite(suite: SuiteSource, data: Path, facts: FactCache) -> tuple[SuiteSource, list[str]]:
-    if isinstance(suite, MicroworldSuites):
-        return suite, list(_microworld_faults(suite))
-    where = f"suite {suite.name!r}"
-    folder = _absolute(suite.path, data)
-    if not folder.is_dir():
-        return suite, [_no_folder(where, suite.path, folder, data)]
-    digests, faults = {}, []
-    for path in sorted(folder.glob("*.jsonl")):
-        try:
-            found = facts.pairs(path)
-        except OSError as error:
-            faults.append(f"{where}: {path} cannot be read ({error.strerror})")
-            continue
-        digests[path.name] = found.sha256
-        faults += [f"{where}: {fault}" for fault in found.faults]
-    if not digests and not faults:
-        faults.append(f"{where}: {folder} holds no *.jsonl; give the folder that holds the suite's files")
-    if suite.digests and digests.keys() != suite.digests.keys():
-        names = ", ".join(sorted(digests.keys() ^ suite.digests.keys()))
-        faults.append(f"{where}: {folder} does not hold the files that the recipe declares; they differ in {names}")
-    for name in sorted(digests.keys() & suite.digests.keys()):
-        if digests[name] != suite.digests[name]:
-            faults.append(_changed(folder / name, suite.digests[name], digests[name]))
-    return suite.model_copy(update={"path": str(folder), "digests": digests}), faults
-
-
-def _microworld_faults(suite: MicroworldSuites) -> Iterator[str]:
-    known = list(microworld.suites(suite.world_seed, 1))
-    for name in suite.names:
-        if name not in known:
-            yield f"evaluation.suites: the microworld has no suite {name!r}; {did_you_mean(name, known)}"
-    try:
-        microworld.suites(suite.world_seed, suite.items_per_task)
-    except InputError as error:
-        yield from error.faults
-
-
-def _suite_name_faults(suites: list[SuiteSource]) -> Iterator[str]:
-    names = [name for s in suites for name in (s.names if isinstance(s, MicroworldSuites) else (s.name,))]
-    for name in sorted({name for name in names if names.count(name) > 1}):
-        yield f"evaluation.suites: the name {name!r} occurs twice; every suite needs its own"

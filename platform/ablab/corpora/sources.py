@@ -22,7 +22,7 @@ from typing import BinaryIO
 
 from ablab.corpora import microworld
 from ablab.errors import RunError
-from ablab.spec.recipe import BabyLMSource, MicroworldSource, Source
+from ablab.spec.corpus import BabyLMSource, MicroworldSource, Source
 
 BLOCK_WORDS = 150
 FILES = {"train": "train", "validation": "dev", "test": "test"}  # split → folder and suffix of its file

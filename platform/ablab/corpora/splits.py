@@ -27,7 +27,7 @@ from ablab.corpora.ngrams import DistinctNgrams, normal_words, shares_held, stre
 from ablab.corpora.sources import read_source
 from ablab.corpora.streams import Document, DocumentWriter, read_batches, read_texts
 from ablab.errors import RunError
-from ablab.spec.recipe import Corpus
+from ablab.spec.corpus import Corpus
 
 SPLITS = ("train", "seed", "validation", "test")
 HELD_OUT = ("seed", "validation", "test")

@@ -14,7 +14,8 @@ from ablab.corpora.splits import build_splits
 from ablab.corpora.streams import count_documents, read_texts
 from ablab.corpora.tokenizer import encode_documents, load, save, train_bpe
 from ablab.spec.base import build
-from ablab.spec.recipe import BabyLMSource, Corpus, Tokenizer
+from ablab.spec.corpus import BabyLMSource, Corpus
+from ablab.spec.recipe import Tokenizer
 from ablab.store.context import Progress, StageContext
 
 _BYTES_PER_WORD = 6  # of English text, to guess how many words a file holds

@@ -13,7 +13,7 @@ from ablab.corpora import microworld
 from ablab.corpora.pairs import Question, sentence_pair
 from ablab.errors import RunError
 from ablab.spec.base import build
-from ablab.spec.recipe import BabyLMSuite, MicroworldSuites
+from ablab.spec.suites import BabyLMSuite, MicroworldSuites
 from ablab.store.context import StageContext
 
 PAIR_CHANCE = 50.0  # %

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ablab.spec.recipe import Decoding
+from ablab.spec.synthetic import Decoding
 
 
 @dataclass(frozen=True)

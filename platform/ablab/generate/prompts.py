@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from ablab.errors import RunError
 from ablab.generate.text import Vocabulary
-from ablab.spec.recipe import Prompts
+from ablab.spec.synthetic import Prompts
 
 WORD = re.compile(r"\S+")
 

@@ -19,7 +19,7 @@ from ablab.generate.decoding import draw
 from ablab.generate.draws import uniforms
 from ablab.generate.shards import Shard
 from ablab.generate.text import Vocabulary
-from ablab.spec.recipe import Decoding
+from ablab.spec.synthetic import Decoding
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from ablab.generate.text import DocumentWriter, Vocabulary
 from ablab.generate.weights import Architecture, read_architecture
 from ablab.spec.base import build
 from ablab.spec.canonical import digest
-from ablab.spec.recipe import Synthetic
+from ablab.spec.synthetic import Synthetic
 from ablab.store.context import StageContext
 
 

@@ -1,37 +1,34 @@
 """What is declared: recipes, ablations, claims; and what follows from it: stages and keys. Pure, no I/O."""
 
 from ablab.spec.ablation import Ablation, Arm, Claim, Design, Replicate
+from ablab.spec.corpus import Archive, BabyLMSource, Corpus, FileSource, HubSource, MicroworldSource
 from ablab.spec.edit import edit
 from ablab.spec.lower import Lowered, lower
 from ablab.spec.placement import Numerics, Placement
 from ablab.spec.recipe import (
     AtStep,
-    BabyLMSource,
-    BabyLMSuite,
-    Corpus,
-    Decoding,
-    EarlyCheckpoint,
     Evaluation,
     Good,
     LastStep,
     LowestValidationLoss,
-    MicroworldSource,
-    MicroworldSuites,
     Mixture,
     Model,
-    Prompts,
     Recipe,
     Schedule,
-    Synthetic,
+    Size,
     Tokenizer,
 )
 from ablab.spec.stages import KINDS, Stage, StageKind
+from ablab.spec.suites import BabyLMSuite, MicroworldSuites
+from ablab.spec.synthetic import AttentionDropout, Decoding, EarlyCheckpoint, Prompts, SmallerModel, Synthetic
 
 __all__ = [
     "KINDS",
     "Ablation",
+    "Archive",
     "Arm",
     "AtStep",
+    "AttentionDropout",
     "BabyLMSource",
     "BabyLMSuite",
     "Claim",
@@ -40,7 +37,9 @@ __all__ = [
     "Design",
     "EarlyCheckpoint",
     "Evaluation",
+    "FileSource",
     "Good",
+    "HubSource",
     "LastStep",
     "Lowered",
     "LowestValidationLoss",
@@ -54,6 +53,8 @@ __all__ = [
     "Recipe",
     "Replicate",
     "Schedule",
+    "Size",
+    "SmallerModel",
     "Stage",
     "StageKind",
     "Synthetic",

@@ -7,7 +7,6 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic.config import JsonDict
-from pydantic_core import PydanticUndefined
 
 from ablab.errors import InputError
 from ablab.spec.canonical import canonical_json
@@ -36,7 +35,9 @@ def _is_left_out(field: Any, value: Any) -> bool:
     extra = field.json_schema_extra or {}
     if extra.get("execution"):
         return True
-    return bool(extra.get("inert")) and field.default is not PydanticUndefined and value == field.default
+    return (
+        bool(extra.get("inert")) and not field.is_required() and value == field.get_default(call_default_factory=True)
+    )
 
 
 def _canonical_value(value: Any) -> Any:

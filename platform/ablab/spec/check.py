@@ -4,14 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ablab.spec.recipe import (
-    AtStep,
-    MicroworldSource,
-    MicroworldSuites,
-    Recipe,
-    Selection,
-    Synthetic,
-)
+from ablab.errors import did_you_mean
+from ablab.spec.corpuscheck import corpus_faults
+from ablab.spec.recipe import AtStep, Model, Recipe, Selection
+from ablab.spec.synthetic import EarlyCheckpoint, SmallerModel, Synthetic
 
 
 def recipe_faults(recipe: Recipe) -> list[str]:
@@ -19,7 +15,7 @@ def recipe_faults(recipe: Recipe) -> list[str]:
     return [
         *_shape_faults(recipe),
         *_measured_faults(recipe),
-        *_corpus_faults(recipe),
+        *corpus_faults(recipe),
         *_selection_faults(recipe),
         *_synthetic_faults(recipe),
     ]
@@ -27,12 +23,7 @@ def recipe_faults(recipe: Recipe) -> list[str]:
 
 def _shape_faults(recipe: Recipe) -> Iterator[str]:
     model, schedule = recipe.model, recipe.schedule
-    if model.hidden % model.heads:
-        yield f"model.hidden={model.hidden} must be a multiple of model.heads={model.heads}"
-    elif (model.hidden // model.heads) % 2:
-        yield f"model.hidden / model.heads={model.hidden // model.heads} must be even (rotary positions)"
-    if model.kv_heads is not None and model.heads % model.kv_heads:
-        yield f"model.heads={model.heads} must be a multiple of model.kv_heads={model.kv_heads}"
+    yield from _head_faults(model, "model")
     if schedule.tokens_per_step % model.context:
         nearest = max(1, round(schedule.tokens_per_step / model.context)) * model.context
         yield (
@@ -48,25 +39,21 @@ def _shape_faults(recipe: Recipe) -> Iterator[str]:
         )
 
 
+def _head_faults(model: Model, where: str) -> Iterator[str]:
+    if model.hidden % model.heads:
+        yield f"{where}.hidden={model.hidden} must be a multiple of {where}.heads={model.heads}"
+    elif (model.hidden // model.heads) % 2:
+        yield f"{where}.hidden / {where}.heads={model.hidden // model.heads} must be even (rotary positions)"
+    if model.kv_heads is not None and model.heads % model.kv_heads:
+        yield f"{where}.heads={model.heads} must be a multiple of {where}.kv_heads={model.kv_heads}"
+
+
 def _measured_faults(recipe: Recipe) -> Iterator[str]:
     validation, test, context = recipe.schedule.validation_tokens, recipe.evaluation.test_tokens, recipe.model.context
     if validation < context:
         yield f"schedule.validation_tokens={validation} must be at least model.context={context}; try {context}"
     if test < 2:
         yield f"evaluation.test_tokens={test} must be at least 2, so that one token is predicted; try {context}"
-
-
-def _corpus_faults(recipe: Recipe) -> Iterator[str]:
-    names = [source.name for source in recipe.corpus.sources]
-    for name in sorted({n for n in names if names.count(n) > 1}):
-        yield f"corpus.sources: the name {name!r} occurs twice; every source needs its own"
-    worlds = {s.world_seed for s in recipe.corpus.sources if isinstance(s, MicroworldSource)}
-    for suite in recipe.evaluation.suites:
-        if isinstance(suite, MicroworldSuites) and worlds and suite.world_seed not in worlds:
-            yield (
-                f"evaluation.suites: world_seed={suite.world_seed} asks about another world than the corpus "
-                f"(world_seed={', '.join(map(str, sorted(worlds)))}); use the same"
-            )
 
 
 def _selection_faults(recipe: Recipe) -> Iterator[str]:
@@ -77,12 +64,6 @@ def _selection_faults(recipe: Recipe) -> Iterator[str]:
         step = _declared_step(selection)
         if step is not None:
             yield from _step_faults(f"{path}.step", step, recipe)
-    judged = _declared_step(recipe.evaluation.selection)
-    if judged not in (None, recipe.schedule.steps) and recipe.mixture.share > 0.0:
-        yield (
-            f"evaluation.selection.step={judged}: a training with synthetic text keeps its best and its last "
-            "checkpoint only; use lowest-validation-loss or last-step"
-        )
 
 
 def _synthetic_faults(recipe: Recipe) -> Iterator[str]:
@@ -98,8 +79,10 @@ def _synthetic_faults(recipe: Recipe) -> Iterator[str]:
     if decoding.strength > 0.0 and synthetic.bad is None:
         yield f"synthetic.decoding.strength={decoding.strength} needs a BAD model; declare synthetic.bad or use 0"
     yield from _length_faults(synthetic, recipe)
-    if synthetic.bad is not None:
-        yield from _bad_faults(synthetic.bad.step, recipe)
+    if isinstance(synthetic.bad, EarlyCheckpoint):
+        yield from _early_faults(synthetic.bad.step, recipe)
+    elif isinstance(synthetic.bad, SmallerModel):
+        yield from _smaller_faults(synthetic.bad.size, recipe)
 
 
 def _length_faults(synthetic: Synthetic, recipe: Recipe) -> Iterator[str]:
@@ -116,7 +99,31 @@ def _length_faults(synthetic: Synthetic, recipe: Recipe) -> Iterator[str]:
         )
 
 
-def _bad_faults(step: int, recipe: Recipe) -> Iterator[str]:
+def _smaller_faults(name: str, recipe: Recipe) -> Iterator[str]:
+    """BAD is a declared size, of a shape that can be built, and smaller than GOOD."""
+    if name not in recipe.sizes:
+        known = list(recipe.sizes)
+        remedy = did_you_mean(name, known) if known else "declare it in sizes"
+        yield f"synthetic.bad.size={name!r} is not declared in sizes; {remedy}"
+        return
+    model = recipe.smaller(name)
+    faults = list(_head_faults(model, f"sizes.{name}"))
+    yield from faults
+    if not faults and _body(model) >= _body(recipe.model):
+        yield (
+            f"sizes.{name} has {_body(model)} parameters in its layers, model {_body(recipe.model)}; "
+            "BAD must be smaller, so lower its layers, hidden or ffn"
+        )
+
+
+def _body(model: Model) -> int:
+    """Parameters of the projections of all layers."""
+    kv_share = (model.kv_heads or model.heads) / model.heads
+    attention = 2 * model.hidden**2 + 2 * model.hidden * round(model.hidden * kv_share)
+    return model.layers * (attention + 3 * model.hidden * model.ffn)
+
+
+def _early_faults(step: int, recipe: Recipe) -> Iterator[str]:
     """BAD is earlier than GOOD, which is the last step at the latest."""
     every, steps = recipe.schedule.checkpoint_every, recipe.schedule.steps
     good = _declared_step(recipe.good.selection)

@@ -7,17 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from ablab.spec.ablation import Replicate
+from ablab.spec.corpus import BabyLMSource, FileSource, HubSource, MicroworldSource, Source
 from ablab.spec.normal import normal
-from ablab.spec.recipe import (
-    AtStep,
-    BabyLMSource,
-    BabyLMSuite,
-    MicroworldSource,
-    Recipe,
-    Selection,
-    Synthetic,
-)
+from ablab.spec.recipe import AtStep, LastStep, Model, Recipe, Selection
 from ablab.spec.stages import Stage
+from ablab.spec.suites import BabyLMSuite
+from ablab.spec.synthetic import Bad, EarlyCheckpoint, SmallerModel, Synthetic
 
 SPLITS = ("train", "validation", "test")
 
@@ -27,7 +22,8 @@ class Lowered:
     """The stages of one arm and replicate by their role; `evaluate` is the result everything else leads to.
 
     Roles: corpus, tokenizer, tokens, suite, train, select, evaluate, floor; with synthetic text also
-    good_train, good_select, good_evaluate, generate, describe, synthetic_tokens, and with BAD bad_select, bad_evaluate.
+    good_train, good_select, good_evaluate, generate, describe, synthetic_tokens; with a BAD of weights of its own
+    bad_select, bad_evaluate, and with a smaller model bad_train.
     """
 
     roles: Mapping[str, Stage]
@@ -55,13 +51,14 @@ def lower(recipe: Recipe, replicate: Replicate) -> Lowered:
         made = _synthetic(recipe, recipe.synthetic, replicate, roles)
         synthetic_tokens = made["synthetic_tokens"]
         roles |= made
-    roles["train"] = _train(recipe, replicate.train_seed, tokens, synthetic_tokens)
+    roles["train"] = _train(recipe, recipe.model, replicate.train_seed, tokens, synthetic=synthetic_tokens)
     roles["select"] = _select(roles["train"], recipe.evaluation.selection)
     roles["evaluate"] = _evaluate(recipe, roles, roles["train"], roles["select"])
     roles["floor"] = Stage(
         "floor",
         {"order": 5, "test_tokens": recipe.evaluation.test_tokens},
         {"suite": suite, "tokenizer": tokenizer, "tokens": tokens},
+        _suite_locations(recipe, "ewok"),
     )
     return Lowered(roles)
 
@@ -69,36 +66,63 @@ def lower(recipe: Recipe, replicate: Replicate) -> Lowered:
 def _corpus(recipe: Recipe) -> Stage:
     locations: dict[str, str] = {}
     for source in recipe.corpus.sources:
-        if isinstance(source, BabyLMSource):
-            for split, value in source.digests.items():
-                file = {"validation": "dev"}.get(split, split)
-                locations[value] = f"{source.path}/{file}/{source.name}.{file}"
+        locations |= _source_locations(source)
     return Stage("corpus", recipe.corpus.canonical(), {}, locations)
 
 
+def _source_locations(source: Source) -> dict[str, str]:
+    """The resolved paths of a source's files by digest."""
+    if isinstance(source, BabyLMSource):
+        suffix = {"train": "train", "validation": "dev", "test": "test"}
+        return {d: f"{source.path}/{suffix[s]}/{source.name}.{suffix[s]}" for s, d in source.digests.items()}
+    if isinstance(source, FileSource):
+        paths = {"train": source.train, "validation": source.validation, "test": source.test}
+        return {d: p for s, of in source.digests.items() for d, p in zip(of, paths[s], strict=True)}
+    if isinstance(source, HubSource):
+        return {d: f"{source.path}/{split}.parquet" for split, d in source.digests.items()}
+    return {}
+
+
 def _suite(recipe: Recipe) -> Stage:
-    locations = {
-        value: f"{suite.path}/{file}"
+    suites = [suite.canonical() for suite in recipe.evaluation.suites]
+    return Stage("suite", {"suites": suites}, {}, _suite_locations(recipe))
+
+
+def _suite_locations(recipe: Recipe, task: str | None = None) -> dict[str, str]:
+    """Paths of the suites' files by digest; of those with one task only, if it is given."""
+    return {
+        value: suite.path if suite.task == "ewok" else f"{suite.path}/{file}"
         for suite in recipe.evaluation.suites
-        if isinstance(suite, BabyLMSuite)
+        if isinstance(suite, BabyLMSuite) and task in (None, suite.task)
         for file, value in suite.digests.items()
     }
-    suites = [suite.canonical() for suite in recipe.evaluation.suites]
-    return Stage("suite", {"suites": suites}, {}, locations)
 
 
-def _train(recipe: Recipe, seed: int, tokens: Stage, synthetic_tokens: Stage | None) -> Stage:
+def _train(
+    recipe: Recipe,
+    model: Model,
+    seed: int,
+    tokens: Stage,
+    synthetic: Stage | None = None,
+    until: Stage | None = None,
+) -> Stage:
+    """A training; on synthetic text too where `synthetic` is given, up to a selected step where `until` is."""
     params: dict[str, Any] = {
-        "model": recipe.model.canonical(),
+        "model": model.canonical(),
         "vocab_size": recipe.tokenizer.vocab_size,
         "schedule": recipe.schedule.canonical(),
         "precision": recipe.precision,
         "train_seed": seed,
-        "share": recipe.mixture.share if synthetic_tokens is not None else 0.0,
+        "share": recipe.mixture.share if synthetic is not None else 0.0,
     }
+    judged = recipe.evaluation.selection
+    if synthetic is not None and isinstance(judged, AtStep) and judged.step != recipe.schedule.steps:
+        params["keep"] = [judged.step]  # beside the last and the best
     inputs = {"tokens": tokens}
-    if synthetic_tokens is not None:
-        inputs["synthetic"] = synthetic_tokens
+    if synthetic is not None:
+        inputs["synthetic"] = synthetic
+    if until is not None:
+        inputs["until"] = until
     return Stage("train", params, inputs)
 
 
@@ -111,26 +135,39 @@ def _synthetic(
 ) -> dict[str, Stage]:
     corpus, tokenizer = shared["corpus"], shared["tokenizer"]
     seed = replicate.train_seed if recipe.good.per_replicate else recipe.good.train_seed
-    train = _train(recipe, seed, shared["tokens"], None)
+    train = _train(recipe, recipe.model, seed, shared["tokens"])
     select = _select(train, recipe.good.selection)
-    params = synthetic.canonical() | {
-        "generation_seed": replicate.generation_seed,
-        "precision": recipe.precision,
-    }
-    generate = Stage("generate", params, {"corpus": corpus, "tokenizer": tokenizer, "good": train, "select": select})
+    bad = _bad(recipe, synthetic.bad, seed, shared, train, select)
+    params = synthetic.canonical() | {"generation_seed": replicate.generation_seed, "precision": recipe.precision}
+    inputs = {"corpus": corpus, "tokenizer": tokenizer, "good": train, "select": select}
+    if isinstance(synthetic.bad, SmallerModel):
+        params["bad"] = SmallerModel(size="bad").canonical()  # what it is stands in the key of its training
+        inputs |= {"bad": bad["bad_train"], "bad_select": bad["bad_select"]}
+    generate = Stage("generate", params, inputs)
     worlds = [s.world_seed for s in recipe.corpus.sources if isinstance(s, MicroworldSource)]
-    roles = {
+    return {
         "good_train": train,
         "good_select": select,
         "good_evaluate": _evaluate(recipe, shared, train, select),
+        **bad,
         "generate": generate,
         "describe": Stage("describe", {"world_seeds": worlds}, {"corpus": generate, "real": corpus}),
         "synthetic_tokens": Stage("tokens", {"splits": ["train"]}, {"corpus": generate, "tokenizer": tokenizer}),
     }
-    if synthetic.bad is not None:
-        roles["bad_select"] = _select(train, AtStep(step=synthetic.bad.step))
-        roles["bad_evaluate"] = _evaluate(recipe, shared, train, roles["bad_select"])
-    return roles
+
+
+def _bad(
+    recipe: Recipe, bad: Bad | None, seed: int, shared: Mapping[str, Stage], good_train: Stage, good_select: Stage
+) -> dict[str, Stage]:
+    """The stages of a BAD that has weights of its own; attention dropout has GOOD's."""
+    if isinstance(bad, EarlyCheckpoint):
+        train, select = good_train, _select(good_train, AtStep(step=bad.step))
+        return {"bad_select": select, "bad_evaluate": _evaluate(recipe, shared, train, select)}
+    if isinstance(bad, SmallerModel):
+        train = _train(recipe, recipe.smaller(bad.size), seed, shared["tokens"], until=good_select)
+        select = _select(train, LastStep())
+        return {"bad_train": train, "bad_select": select, "bad_evaluate": _evaluate(recipe, shared, train, select)}
+    return {}
 
 
 def _evaluate(recipe: Recipe, shared: Mapping[str, Stage], train: Stage, select: Stage) -> Stage:
@@ -144,4 +181,5 @@ def _evaluate(recipe: Recipe, shared: Mapping[str, Stage], train: Stage, select:
             "tokenizer": shared["tokenizer"],
             "tokens": shared["tokens"],
         },
+        _suite_locations(recipe, "ewok"),
     )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ablab.spec.recipe import BabyLMSuite, MicroworldSuites, Recipe
+from ablab.spec.recipe import Recipe
+from ablab.spec.suites import BabyLMSuite, MicroworldSuites
 
 LINGUISTIC, REASONING = "linguistic", "reasoning"
 
@@ -16,6 +17,8 @@ MICROWORLD_GROUPS = {
 """Group of every suite that the microworld makes."""
 
 PERPLEXITY = "perplexity"
+AGGREGATE = "aggregate"
+"""The unweighted mean over all suites; the study's own aggregate is relative to the control."""
 
 
 def suite_groups(recipe: Recipe) -> dict[str, str]:
@@ -32,4 +35,4 @@ def suite_groups(recipe: Recipe) -> dict[str, str]:
 def metrics_of(recipe: Recipe) -> list[str]:
     """Names that a claim may judge by."""
     groups = suite_groups(recipe)
-    return [*groups, *dict.fromkeys(groups.values()), PERPLEXITY]
+    return [*groups, *dict.fromkeys(groups.values()), AGGREGATE, PERPLEXITY]

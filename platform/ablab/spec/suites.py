@@ -1,0 +1,47 @@
+"""Suites: what zero-shot items a recipe is judged by."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from ablab.spec.base import EXECUTION, INERT, Name, Positive, Spec
+
+Group = Literal["linguistic", "reasoning", "human-likeness"]
+SuiteTask = Literal["sentence-pairs", "ewok", "entity-tracking", "wug", "eye-tracking", "self-paced-reading"]
+
+
+class MicroworldSuites(Spec):
+    """The suites of the built-in world."""
+
+    kind: Literal["microworld"] = "microworld"
+    world_seed: int
+    items_per_task: Positive
+    names: tuple[Name, ...] = Field(min_length=1)
+
+
+class BabyLMSuite(Spec):
+    """One suite of the BabyLM 2025 evaluation in its official layout.
+
+    `task` says what the files hold and how they are scored: sentence pairs (BLiMP, Supplement), EWoK (`path` is its
+    encrypted zip, whose password is taken from `ABLAB_EWOK_PASSWORD`), entity tracking, nonce words (WUG), reading.
+    """
+
+    kind: Literal["babylm"] = "babylm"
+    name: Name
+    group: Group
+    path: str = Field(json_schema_extra=EXECUTION)
+    """Folder (EWoK: zip file), absolute or relative to `ABLAB_DATA`."""
+    items_per_task: Positive | None
+    """First rows of every file to take (entity tracking: of every number of operations); None for all."""
+    digests: dict[str, str] = Field(default_factory=dict)
+    """SHA-256 of each file, by file name; filled in by resolving."""
+    task: SuiteTask = Field(default="sentence-pairs", json_schema_extra=INERT)
+    files: tuple[str, ...] | None = Field(default=None, json_schema_extra=EXECUTION)
+    """File names that make the suite; a missing or another one is an error. None takes what the folder holds."""
+    leading_space: bool = Field(default=False, json_schema_extra=INERT)
+    """Reading only: tokenize the word with the space before it. The public pipeline does not (False)."""
+
+
+SuiteSource = Annotated[MicroworldSuites | BabyLMSuite, Field(discriminator="kind")]
