@@ -32,6 +32,7 @@ EXAMPLES = """\
   run-ablation contrastive-vs-masked --scale paper --plan     what the study would cost; computes nothing
   run-ablation contrastive-vs-masked --set schedule.steps=200 another length of training for every arm
   run-ablation contrastive-vs-masked@1 --jobs 1               a pinned version, one stage at a time
+  run-ablation mixing-ratio --arms share-0.3 --replicates 1   a pilot of one arm beside the control
 
 Interrupt it at any moment: the same command goes on. What is in the store is never computed again."""
 
@@ -44,7 +45,7 @@ def _main() -> int:
     from ablab.settings import load_settings
 
     arguments = parser().parse_args()
-    from ablab.runner.prepare import collecting, prepare
+    from ablab.runner.prepare import Part, collecting, prepare
 
     settings = load_settings()
     faults: list[str] = []
@@ -62,6 +63,7 @@ def _main() -> int:
         jobs=arguments.jobs,
         numerics=numerics,
         purpose="plan" if arguments.plan else "run",
+        part=Part(tuple(filter(None, (name.strip() for name in arguments.arms.split(",")))), arguments.replicates),
         known=faults,
     )
     if arguments.plan:
@@ -121,6 +123,8 @@ def parser() -> Parser:
     )
     add_selection(made)
     made.add_argument("--plan", action="store_true", help="show stages, keys and costs; compute nothing")
+    made.add_argument("--arms", metavar="A,B", default="", help="these arms and the control only (default: all)")
+    made.add_argument("--replicates", metavar="N", type=int, help="the first N replicates only (default: all)")
     made.add_argument("--jobs", type=int, default=None, help="stages at once (default: one per core, or one per GPU)")
     made.add_argument(
         "--numerics",

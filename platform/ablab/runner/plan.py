@@ -112,10 +112,15 @@ class Plan:
         }
 
 
-def make_plan(design: Design, recipes: Mapping[str, Recipe], store: Store, numerics: Numerics) -> Plan:
-    """Lower every arm's resolved recipe for every replicate and look into the store. Imports no library of a stage."""
+def make_plan(
+    design: Design, recipes: Mapping[str, Recipe], store: Store, numerics: Numerics, replicates: int | None = None
+) -> Plan:
+    """Lower the resolved recipes of arms for every replicate (or the first ones) and look into the store.
+
+    Imports no library of a stage.
+    """
     arms = {
-        name: tuple(lower(recipe, replicate) for replicate in design.replicates_of(name))
+        name: tuple(lower(recipe, replicate) for replicate in design.replicates_of(name)[:replicates])
         for name, recipe in recipes.items()
     }
     uses = _uses(arms)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from ablab.corpora.resolve import resolve_recipe
-from ablab.errors import InputError
+from ablab.errors import InputError, did_you_mean
 from ablab.registry.database import Database
 from ablab.registry.registry import open_registry
 from ablab.registry.versions import resolve_name
@@ -28,6 +28,27 @@ from ablab.tracking import Tracker
 MAX_JOBS, JOBS_PER_CORE = 8, 4
 
 Purpose = Literal["plan", "read", "run"]
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some arms and the first replicates of a design: a pilot, or one machine's part of the work."""
+
+    arms: tuple[str, ...] = ()
+    """Beside the control; empty for all."""
+    replicates: int | None = None
+    """How many of the first; None for all."""
+
+    def checked(self, design: Design) -> Part:
+        """This part with its control. Raises one `InputError` for arms and numbers that the design has not."""
+        known, count = design.arm_names(), len(design.replicates)
+        faults = [f"--arms: {name!r} is no arm; {did_you_mean(name, known)}" for name in self.arms if name not in known]
+        if self.replicates is not None and not 1 <= self.replicates <= count:
+            faults.append(f"--replicates={self.replicates} must be 1 to {count}, the number that is declared")
+        if faults:
+            raise InputError(faults)
+        wanted = {design.control, *self.arms} if self.arms else set(known)
+        return Part(tuple(name for name in known if name in wanted), self.replicates)
 
 
 @dataclass(frozen=True)
@@ -60,12 +81,13 @@ def prepare(
     jobs: int | None = None,
     numerics: Mapping[str, Any] | None = None,
     purpose: Purpose = "read",
+    part: Part | None = None,
     known: Iterable[str] = (),
 ) -> Prepared:
     """Check everything and plan. Raises one `InputError` with every fault; computes nothing.
 
     To `plan`, data that is not there is a note, not a fault: a study can be costed before it is fetched. To `run`,
-    registry and tracking are reached too. known: faults that the caller has found, to be told with the others.
+    registry and tracking are reached too. part: the arms and replicates to plan, all by default. known: faults that the caller has found, to be told with the others.
     """
     faults = list(known)
     with collecting(faults):
@@ -78,7 +100,8 @@ def prepare(
         design = _design(chosen.ablation, scale, edits)
         if found := design_faults(design, f"{chosen.label} at {scale}"):
             raise InputError(found)
-        recipes, missing = resolve_design(design, settings)
+        part = (part or Part()).checked(design)
+        recipes, missing = resolve_design(design, settings, part.arms)
         if purpose != "plan":
             faults += missing
     with collecting(faults):
@@ -89,7 +112,7 @@ def prepare(
         _reach(settings, name.partition("@")[0], faults)
     if faults:
         raise InputError(faults)
-    plan = make_plan(design, recipes, store, placement.numerics)
+    plan = make_plan(design, recipes, store, placement.numerics, part.replicates if part else None)
     return Prepared(chosen.ablation, chosen.label, scale, dict(edits), design, plan, placement, store, tuple(missing))
 
 
@@ -141,9 +164,11 @@ def open_store(settings: Settings) -> Store:
     return Store(Path(settings.store))
 
 
-def resolve_design(design: Design, settings: Settings) -> tuple[dict[str, Recipe], list[str]]:
-    """Every arm's recipe with content digests in place of paths, and the faults of all of them together."""
-    resolved = design.recipes()
+def resolve_design(
+    design: Design, settings: Settings, arms: Sequence[str] | None = None
+) -> tuple[dict[str, Recipe], list[str]]:
+    """The arms' recipes with content digests in place of paths, and the faults of all of them together."""
+    resolved = {name: recipe for name, recipe in design.recipes().items() if arms is None or name in arms}
     faults: list[str] = []
     for name, recipe in resolved.items():
         try:

@@ -29,7 +29,11 @@ def roles_of(plan: Plan) -> Roles:
 
 def compare_roles(design: Design, roles: Roles, store: Store) -> Comparison:
     """The comparison of whatever is finished; missing arms and replicates are listed in it."""
-    results = {arm: [_directory(one.get("evaluate"), store) for one in replicates] for arm, replicates in roles.items()}
+    count = len(design.replicates)
+    results = {
+        arm: [_directory(one.get("evaluate"), store) for one in replicates] + [None] * (count - len(replicates))
+        for arm, replicates in roles.items()
+    }
     models: dict[str, Path] = {}
     floor = None
     for one in (one for replicates in roles.values() for one in replicates):
