@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ablab.models.size import model_size
-from ablab.runner.estimate import estimate, flops_per_token
+from ablab.runner.estimate import Estimate, estimate, flops_per_token
 from ablab.runner.plan import Plan, PlannedStage, make_plan
 from ablab.spec import Design, Replicate
 from ablab.spec.placement import Numerics
 from ablab.spec.recipe import Model
+from ablab.spec.stages import Stage
 from ablab.store import Store
 from ablations.contrastive_vs_masked import ABLATION
 
@@ -200,3 +202,25 @@ def test_an_evaluation_costs_what_its_perplexity_costs(plan: Plan) -> None:
     evaluate = of(plan, "real-only", "evaluate")
     cost = estimate(evaluate.stage, Numerics())
     assert (cost.tokens, cost.flops) == (1_024, 1_024 * 246_720 / 3)
+
+
+def test_a_training_until_a_step_costs_that_step_or_at_most_the_whole_schedule(plan: Plan) -> None:
+    good = of(plan, "real-only", "train").stage
+    whole = estimate(good, Numerics())
+
+    def until(rule: dict[str, Any]) -> Estimate:
+        selected = Stage("select", {"rule": rule}, {"train": good})
+        return estimate(Stage("train", good.params, {**good.inputs, "until": selected}), Numerics())
+
+    known = until({"kind": "at-step", "step": 10})
+    assert known.tokens == 10 * 256
+    assert known.flops == 10 * 256 * 246_720 + 2 * 1_024 * 246_720 / 3
+    for rule in ("lowest-validation-loss", "last-step"):
+        assert (until({"kind": rule}).tokens, until({"kind": rule}).flops) == (whole.tokens, whole.flops)
+        assert until({"kind": rule}).bytes == known.bytes == whole.bytes / 4, "one checkpoint of four"
+
+
+def test_declared_checkpoints_of_a_mixture_take_space(plan: Plan) -> None:
+    mixed = of(plan, "ancestral", "train")
+    keeping = Stage("train", {**mixed.stage.params, "keep": [5]}, mixed.stage.inputs)
+    assert estimate(keeping, Numerics()).bytes == mixed.estimate.bytes / 2 * 3

@@ -59,17 +59,26 @@ def streams(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.fixture(scope="session")
 def make_context(streams: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> MakeContext:
-    """`make_context(name, numerics=..., schedule={...}, **params)`: a context with directories of its own."""
+    """`make_context(name, numerics=..., schedule={...}, until=step, **params)`: a context with its own directories."""
 
     def make(
-        name: str = "a", *, numerics: Numerics | None = None, schedule: dict[str, Any] | None = None, **params: Any
+        name: str = "a",
+        *,
+        numerics: Numerics | None = None,
+        schedule: dict[str, Any] | None = None,
+        until: int | None = None,
+        **params: Any,
     ) -> StageContext:
         changed = PARAMS | params | {"schedule": PARAMS["schedule"] | (schedule or {})}
         root = tmp_path_factory.mktemp(name)
         out, work = root / "out", root / "work"
         out.mkdir()
         work.mkdir()
-        inputs = streams if changed["share"] else {"tokens": streams["tokens"]}
+        inputs = dict(streams) if changed["share"] else {"tokens": streams["tokens"]}
+        if until is not None:
+            inputs["until"] = root / "until"
+            inputs["until"].mkdir()
+            (inputs["until"] / "result.json").write_text(json.dumps({"step": until, "rule": "at-step"}))
         return StageContext(
             key="0" * 64,
             params=changed,

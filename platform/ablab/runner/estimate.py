@@ -52,14 +52,32 @@ def estimate(stage: Stage, numerics: Numerics) -> Estimate:
 
 def _training(stage: Stage, numerics: Numerics) -> Estimate:
     schedule, model, vocab = stage.params["schedule"], stage.params["model"], stage.params["vocab_size"]
-    tokens = float(schedule["steps"] * schedule["tokens_per_step"])
-    checkpoints = schedule["steps"] // schedule["checkpoint_every"]
+    steps = _steps(stage)
+    tokens = float(steps * schedule["tokens_per_step"])
+    checkpoints = steps // schedule["checkpoint_every"]
     held_out = float(checkpoints * schedule["validation_tokens"])
     per_token = flops_per_token(model, vocab)
     flops = tokens * per_token + held_out * per_token / 3
-    kept = checkpoints if "synthetic" not in stage.inputs else min(2, checkpoints)
-    size = kept * 4.0 * model_size(Model.model_validate(model), vocab).total
+    size = _kept(stage, checkpoints) * 4.0 * model_size(Model.model_validate(model), vocab).total
     return Estimate(tokens, flops, size, 1.0 + _seconds(tokens, flops, numerics))
+
+
+def _steps(stage: Stage) -> int:
+    """Of a training that ends at a selected step: that step where it is declared, else at most the whole schedule."""
+    steps: int = stage.params["schedule"]["steps"]
+    if "until" not in stage.inputs:
+        return steps
+    rule = stage.inputs["until"].params["rule"]
+    return int(rule["step"]) if rule["kind"] == "at-step" else steps
+
+
+def _kept(stage: Stage, checkpoints: int) -> int:
+    """How many checkpoints stay (`ablab.train.checkpoint`)."""
+    if "until" in stage.inputs:
+        return 1
+    if "synthetic" not in stage.inputs:
+        return checkpoints
+    return min(2 + len(stage.params.get("keep", ())), checkpoints)
 
 
 def _generation(stage: Stage, numerics: Numerics) -> Estimate:

@@ -1,20 +1,23 @@
 """Model checkpoints of a training: written into the working directory as it goes, handed over at the end.
 
-A training on real text only keeps every checkpoint, since GOOD, BAD and any selection rule may ask for any of
-them. A training with synthetic text keeps the last and the one with the lowest validation loss (the earliest of
-equals), which is all that a judged model needs; this follows from the stage's identity.
+Which are kept follows from the stage's identity (`kept`): a training on real text only keeps every one, since GOOD,
+BAD and any selection rule may ask for any of them. One that ends at a step that was selected elsewhere keeps that
+step. A training with synthetic text keeps the last, the one with the lowest validation loss (the earliest of equals)
+and those that are declared, which is all that a judged model needs.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ablab.models.llama import save_checkpoint
 from ablab.train.digests import digests
 from ablab.train.engine import Engine
+from ablab.train.settings import TrainSettings
 
 FOLDER = "checkpoints"
 
@@ -24,21 +27,42 @@ def step_name(step: int) -> str:
     return f"step-{step:08d}"
 
 
+@dataclass(frozen=True)
+class Kept:
+    """Which checkpoints stay."""
+
+    steps: frozenset[int]
+    """Always, each."""
+    every: bool = False
+    best: bool = False
+    """The one with the lowest validation loss so far, the earliest of equals."""
+
+
+def kept(settings: TrainSettings) -> Kept:
+    """The rule of one training."""
+    if settings.ends_early:
+        return Kept(frozenset({settings.stop}))
+    if settings.share == 0.0:
+        return Kept(frozenset(), every=True)
+    return Kept(frozenset({settings.stop, *settings.keep}), best=True)
+
+
 class Checkpoints:
     """The checkpoints kept so far, in `work/checkpoints`.
 
     `index` maps step to `{"validation_loss_nats": float, "files": {name: SHA-256}}`; resume states hold it.
     """
 
-    def __init__(self, work: Path, keep_all: bool, last_step: int) -> None:
+    def __init__(self, work: Path, rule: Kept) -> None:
         self._folder = work / FOLDER
-        self._keep_all = keep_all
-        self._last_step = last_step
+        self._rule = rule
         self.index: dict[int, dict[str, Any]] = {}
 
     def write(self, step: int, validation_loss_nats: float, engine: Engine) -> None:
         """Write the checkpoint of `step` if it is one to keep; a folder of this name is always complete."""
-        if not (self._keep_all or step == self._last_step or self._is_best(validation_loss_nats)):
+        rule = self._rule
+        best = rule.best and self._is_best(validation_loss_nats)
+        if not (rule.every or best or step in rule.steps):
             return
         partial = self._folder / f"partial-{step_name(step)}"
         shutil.rmtree(partial, ignore_errors=True)
@@ -48,8 +72,8 @@ class Checkpoints:
         target = self._folder / step_name(step)
         shutil.rmtree(target, ignore_errors=True)  # left by an attempt that was killed before its resume state
         partial.rename(target)
-        if not self._keep_all and self._is_best(validation_loss_nats):
-            self.index.clear()
+        if best:  # which no earlier one is any more
+            self.index = {number: entry for number, entry in self.index.items() if number in rule.steps}
         self.index[step] = {"validation_loss_nats": validation_loss_nats, "files": files}
 
     def prune(self) -> None:

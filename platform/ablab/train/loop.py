@@ -32,7 +32,7 @@ class Trainer:
 
     def run(self, engine: Engine) -> tuple[list[str], int]:
         """Train; returns the curves (a JSON line per step) and the step this attempt began from."""
-        steps = self.settings.schedule.steps
+        steps = self.settings.stop
         curves, start = self._resume(engine)
         reported = 0.0
         for step in range(start + 1, steps + 1):
@@ -49,7 +49,7 @@ class Trainer:
         return curves, start
 
     def _resume(self, engine: Engine) -> tuple[list[str], int]:
-        steps = self.settings.schedule.steps
+        steps = self.settings.stop
         state, notes = self.states.newest(self.checkpoints)
         start = 0 if state is None else state.step
         for note in notes:

@@ -46,6 +46,6 @@ def _at_step(step: int, checkpoints: Sequence[Mapping[str, Any]]) -> Mapping[str
     kept = ", ".join(str(checkpoint["step"]) for checkpoint in checkpoints)
     raise InputError(
         f"selection at-step: step={step} must be a kept checkpoint of this training; it keeps {kept} "
-        "(a training with synthetic text keeps the last and the one with the lowest validation loss); "
+        "(a training with synthetic text keeps the last, the one with the lowest validation loss and those declared); "
         "choose one of these or another rule"
     )

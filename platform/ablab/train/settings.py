@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -22,6 +24,13 @@ class TrainSettings:
     precision: Literal["fp32", "bf16"]
     seed: int
     share: float
+    stop: int
+    """Step after which the training ends: `schedule.steps`, or a checkpoint before it that was selected elsewhere.
+    The learning rates are those of the whole schedule."""
+    ends_early: bool
+    """`stop` was selected elsewhere (it may be the last step all the same)."""
+    keep: tuple[int, ...]
+    """Checkpoints of a mixture that are kept beside the best and the last."""
     threads: int
     device: str
     micro_batch: int
@@ -40,7 +49,8 @@ class TrainSettings:
 
     def numerics(self) -> dict[str, Any]:
         """What a resume state must have been begun with to be continued bit by bit."""
-        return {
+        stop = {"stop": self.stop} if self.ends_early else {}
+        return stop | {
             "threads": self.threads,
             "device": self.device,
             "micro_batch": self.micro_batch,
@@ -55,7 +65,8 @@ def read_settings(ctx: StageContext) -> TrainSettings:
     model = build(Model, params["model"], "model")
     schedule = build(Schedule, params["schedule"], "schedule")
     blocks = schedule.tokens_per_step // model.context
-    faults = list(_faults(model, schedule, params["precision"], numerics))
+    stop, keep = _stop(ctx, schedule), tuple(int(step) for step in params.get("keep", ()))
+    faults = [*_faults(model, schedule, params["precision"], numerics), *_step_faults(schedule, stop, keep)]
     if faults:
         raise InputError(faults)
     return TrainSettings(
@@ -65,12 +76,33 @@ def read_settings(ctx: StageContext) -> TrainSettings:
         precision=params["precision"],
         seed=int(params["train_seed"]),
         share=float(params["share"]),
+        stop=stop,
+        ends_early="until" in ctx.inputs,
+        keep=keep,
         threads=numerics.threads,
         device=numerics.device,
         micro_batch=max(d for d in range(1, min(blocks, numerics.micro_batch) + 1) if blocks % d == 0),
         evaluation_rows=numerics.evaluation_rows,
         zero_stage=_zero_stage(params["precision"], numerics),
     )
+
+
+def _stop(ctx: StageContext, schedule: Schedule) -> int:
+    """The step that `until` selected, else the last one."""
+    if "until" not in ctx.inputs:
+        return schedule.steps
+    return int(json.loads((ctx.inputs["until"] / "result.json").read_text(encoding="utf-8"))["step"])
+
+
+def _step_faults(schedule: Schedule, stop: int, keep: tuple[int, ...]) -> Iterator[str]:
+    """The end and what is kept are checkpoints of this schedule."""
+    every, steps = schedule.checkpoint_every, schedule.steps
+    for name, step in (("the step that until selected", stop), *(("keep", step) for step in keep)):
+        if step != steps and (not 0 < step < steps or step % every):
+            yield (
+                f"{name}: {step} must be a checkpoint of this training: a multiple of checkpoint_every={every} up to "
+                f"schedule.steps={steps}; select one of these"
+            )
 
 
 def _zero_stage(precision: str, numerics: Numerics) -> int:

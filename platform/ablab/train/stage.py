@@ -10,7 +10,7 @@ from ablab.corpora.streams import open_stream
 from ablab.errors import InputError
 from ablab.models.size import model_size, training_flops
 from ablab.store.context import StageContext
-from ablab.train.checkpoint import Checkpoints
+from ablab.train.checkpoint import Checkpoints, kept
 from ablab.train.data import Batches, BlockOrder, Blocks, PoolName
 from ablab.train.engine import Engine, numerics
 from ablab.train.loop import Trainer
@@ -21,10 +21,11 @@ from ablab.train.settings import TrainSettings, read_settings
 def train(ctx: StageContext) -> dict[str, Any]:
     """Train a Llama on `inputs["tokens"]`, mixed with `inputs["synthetic"]` by `params["share"]`.
 
-    Writes `checkpoints/step-%08d/{config.json,model.safetensors}` (which ones: `train.checkpoint`) and `curves.jsonl`;
-    `result["checkpoints"]` lists the kept ones, the curves hold the validation loss of all. Killed at any moment and
-    started again with the same `work`, it gives the bytes of an undisturbed run. Fills `costs` with `tokens` and
-    `flops` of the whole training, and `tokens_per_second` and `resumed_from_step` of this attempt.
+    With `inputs["until"]` (a select directory) it ends at the step that was selected, on the learning rates of the
+    whole schedule. Writes `checkpoints/step-%08d/{config.json,model.safetensors}` (which ones: `train.checkpoint`) and
+    `curves.jsonl`; `result["checkpoints"]` lists the kept ones, the curves hold the validation loss of all. Killed at
+    any moment and started again with the same `work`, it gives the bytes of an undisturbed run. Fills `costs` with
+    `tokens` and `flops` of the whole training, and `tokens_per_second` and `resumed_from_step` of this attempt.
 
     Raises InputError for parameters or streams that cannot be used, RunError when the loss stops being finite.
     """
@@ -32,7 +33,7 @@ def train(ctx: StageContext) -> dict[str, Any]:
     pools, validation = _open_streams(ctx, settings)
     sizes = {name: len(blocks) for name, blocks in pools.items()}
     order = BlockOrder(settings.seed, sizes.get("real", 0), sizes.get("synthetic", 0), settings.share)
-    checkpoints = Checkpoints(ctx.work, keep_all=settings.share == 0.0, last_step=settings.schedule.steps)
+    checkpoints = Checkpoints(ctx.work, kept(settings))
     trainer = Trainer(
         settings=settings,
         batches=Batches(order, pools, settings.blocks_per_step),
@@ -71,8 +72,8 @@ def _open_streams(ctx: StageContext, settings: TrainSettings) -> tuple[dict[Pool
 
 def _record_costs(ctx: StageContext, settings: TrainSettings, start: int, seconds: float) -> None:
     schedule = settings.schedule
-    tokens = schedule.steps * schedule.tokens_per_step
-    done = (schedule.steps - start) * schedule.tokens_per_step
+    tokens = settings.stop * schedule.tokens_per_step
+    done = (settings.stop - start) * schedule.tokens_per_step
     ctx.costs["tokens"] = float(tokens)
     ctx.costs["flops"] = training_flops(settings.model, settings.vocab_size, tokens)
     ctx.costs["resumed_from_step"] = float(start)
@@ -82,7 +83,7 @@ def _record_costs(ctx: StageContext, settings: TrainSettings, start: int, second
 
 def _result(settings: TrainSettings, order: BlockOrder, checkpoints: Checkpoints, curves: list[str]) -> dict[str, Any]:
     size = model_size(settings.model, settings.vocab_size)
-    blocks = settings.schedule.steps * settings.blocks_per_step
+    blocks = settings.stop * settings.blocks_per_step
     synthetic = order.synthetic_before(blocks)
     return {
         "parameters": size.total,
