@@ -1,29 +1,34 @@
-"""Is it the contrast, or the mask that comes with it? (The study's finding 4, and 1 and 3 beside it.)"""
+"""Is it the contrast, or the mask that comes with it? The study's findings 1 to 4."""
 
 from __future__ import annotations
 
-from ablab.spec import Ablation, Arm, Claim, Design, Recipe, Replicate
-from experiments.scales import paper, small, smoke, tiny
-
-SHARE = 0.3  # the study's default
-
-
-A_A = Arm(name="real-only-again", edits={}, seed_offset=1_000)  # the control with other seeds: the noise floor
+from ablab.spec import Ablation, Arm, Claim, Design
+from experiments.arms import A_A, ALPHA, PAPER, SMALL, SMOKE, TINY, Scale, early, mixture
 
 CLAIMS = (
     Claim(
-        id="contrast-not-mask",
-        statement="The contrast, not the mask, improves reasoning",
-        factor="synthetic.decoding.strength",
-        metric="reasoning",
+        id="synthetic-helps",
+        statement="A contrastive mixture beats real text alone on the aggregate (finding 1)",
+        factor="mixture.share",
+        metric="aggregate",
         arm="contrastive",
-        against="masked-only",
+        against="real-only",
         direction="greater",
         margin=0.0,
     ),
     Claim(
-        id="synthetic-helps",
-        statement="A contrastive mixture improves reasoning over real text alone",
+        id="ancestral-helps",
+        statement="So does an ancestral mixture: any synthetic text helps (finding 1)",
+        factor="mixture.share",
+        metric="aggregate",
+        arm="ancestral",
+        against="real-only",
+        direction="greater",
+        margin=0.0,
+    ),
+    Claim(
+        id="contrast-helps-reasoning",
+        statement="The gain of contrastive decoding is one in reasoning (finding 2)",
         factor="mixture.share",
         metric="reasoning",
         arm="contrastive",
@@ -32,18 +37,8 @@ CLAIMS = (
         margin=0.0,
     ),
     Claim(
-        id="mask-alone",
-        statement="The mask alone changes grammar against ancestral sampling",
-        factor="synthetic.decoding.alpha",
-        metric="linguistic",
-        arm="masked-only",
-        against="ancestral",
-        direction="different",
-        margin=0.0,
-    ),
-    Claim(
         id="ancestral-perplexity",
-        statement="An ancestral mixture lowers perplexity below real text alone",
+        statement="An ancestral mixture lowers perplexity below real text alone (finding 3)",
         factor="mixture.share",
         metric="perplexity",
         arm="ancestral",
@@ -51,61 +46,64 @@ CLAIMS = (
         direction="less",
         margin=0.0,
     ),
+    Claim(
+        id="mask-costs-perplexity",
+        statement="The mask raises perplexity above that of ancestral sampling (finding 3)",
+        factor="synthetic.decoding.alpha",
+        metric="perplexity",
+        arm="masked-only",
+        against="ancestral",
+        direction="greater",
+        margin=0.0,
+    ),
+    Claim(
+        id="mask-costs-grammar",
+        statement="Ancestral sampling gives better grammar than the mask (finding 3)",
+        factor="synthetic.decoding.alpha",
+        metric="linguistic",
+        arm="masked-only",
+        against="ancestral",
+        direction="less",
+        margin=0.0,
+    ),
+    Claim(
+        id="contrast-not-mask",
+        statement="The contrast, not the mask, improves reasoning (finding 4)",
+        factor="synthetic.decoding.strength",
+        metric="reasoning",
+        arm="contrastive",
+        against="masked-only",
+        direction="greater",
+        margin=0.0,
+    ),
 )
 
 
-def design(
-    recipe: Recipe, bad_step: int, tokens: int, prompt: int, chunk_words: int, replicates: int, a_a: bool = False
-) -> Design:
-    """Four arms: real text only, ancestral sampling, the mask alone, the mask and the contrast."""
-    ancestral = {
-        "bad": None,
-        "decoding": {
-            "strength": 0.0,
-            "alpha": 0.0,
-            "temperature": 1.0,
-            "bad_temperature": 1.0,
-            "top_k": None,
-            "top_p": None,
-            "stop_at_eos": False,
-            "keep_prompt": True,
-        },
-        "prompts": {
-            "tokens": prompt,
-            "chunk_words": chunk_words,
-            "new_tokens": min(400, recipe.model.context - prompt),
-        },
-        "tokens": tokens,
-    }
+def design(scale: Scale, a_a: bool = True) -> Design:
+    """Four arms: real text only, ancestral sampling, the mask alone, the mask and the contrast; and A/A."""
+    contrast = {"synthetic.decoding.strength": 1.0, "synthetic.bad": early(scale.bad_step)}
     return Design(
         control="real-only",
-        recipe=recipe,
+        recipe=scale.recipe,
         arms=(
-            Arm(name="ancestral", edits={"synthetic": ancestral, "mixture.share": SHARE}),
-            Arm(name="masked-only", of="ancestral", edits={"synthetic.decoding.alpha": 0.1}),
-            Arm(
-                name="contrastive",
-                of="masked-only",
-                edits={
-                    "synthetic.decoding.strength": 1.0,
-                    "synthetic.bad": {"kind": "early-checkpoint", "step": bad_step},
-                },
-            ),
+            mixture("ancestral", scale.ancestral()),
+            Arm(name="masked-only", of="ancestral", edits={"synthetic.decoding.alpha": ALPHA}),
+            Arm(name="contrastive", of="masked-only", edits=contrast),
             *((A_A,) if a_a else ()),
         ),
-        replicates=tuple(Replicate(train_seed=42 + index, generation_seed=1 + index) for index in range(replicates)),
+        replicates=scale.pairs(),
         claims=CLAIMS,
     )
 
 
 ABLATION = Ablation(
     name="contrastive-vs-masked",
-    version=1,
+    version=2,
     question="Does the contrast improve retraining, or does the plausibility mask alone explain it?",
     designs={
-        "tiny": design(tiny(), bad_step=5, tokens=2_000, prompt=8, chunk_words=30, replicates=2),
-        "smoke": design(smoke(), bad_step=100, tokens=120_000, prompt=20, chunk_words=40, replicates=2),
-        "small": design(small(), bad_step=200, tokens=2_000_000, prompt=20, chunk_words=150, replicates=3, a_a=True),
-        "paper": design(paper(), bad_step=500, tokens=97_000_000, prompt=20, chunk_words=150, replicates=10, a_a=True),
+        "tiny": design(TINY, a_a=False),
+        "smoke": design(SMOKE),
+        "small": design(SMALL),
+        "paper": design(PAPER),
     },
 )

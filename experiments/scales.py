@@ -20,6 +20,7 @@ from ablab.spec import (
     Model,
     Recipe,
     Schedule,
+    Size,
     Tokenizer,
 )
 
@@ -77,6 +78,7 @@ def smoke() -> Recipe:
             selection=LowestValidationLoss(),
             test_tokens=8_192,
         ),
+        sizes={"r10": Size(layers=1, hidden=32, heads=2, ffn=64)},
     )
 
 
@@ -125,6 +127,12 @@ def small() -> Recipe:
             selection=LowestValidationLoss(),
             test_tokens=65_536,
         ),
+        sizes={
+            "r10": Size(layers=3, hidden=128, heads=4, ffn=512),
+            "r20": Size(layers=2, hidden=96, heads=4, ffn=384),
+            "r50": Size(layers=2, hidden=64, heads=4, ffn=256),
+            "r100": Size(layers=1, hidden=64, heads=4, ffn=256),
+        },
     )
 
 
@@ -174,6 +182,13 @@ def paper() -> Recipe:
             selection=LowestValidationLoss(),
             test_tokens=1_048_576,
         ),
+        sizes={
+            "r5": Size(layers=10, hidden=512, heads=8, ffn=2_048),
+            "r10": Size(layers=8, hidden=384, heads=6, ffn=1_536),
+            "r20": Size(layers=6, hidden=256, heads=4, ffn=1_024),
+            "r50": Size(layers=5, hidden=224, heads=4, ffn=896),
+            "r100": Size(layers=4, hidden=192, heads=3, ffn=768),
+        },
     )
 
 
