@@ -42,12 +42,12 @@ def byte_tokenizer() -> Tokenizer:
     return tokenizer
 
 
-def write_checkpoint(folder: Path, seed: int, vocab_size: int = VOCAB_SIZE, context: int = 64) -> None:
-    """A 2 x 16 Llama with 4 heads over 2 key/value heads; weights are uniforms of (seed, tensor, element)."""
+def write_checkpoint(folder: Path, seed: int, vocab_size: int = VOCAB_SIZE, context: int = 64, layers: int = 2) -> None:
+    """A Llama of width 16 with 4 heads over 2 key/value heads; weights are uniforms of (seed, tensor, element)."""
     hidden, ffn, head = 16, 32, 4
     sizes = {"q": 4 * head, "k": 2 * head, "v": 2 * head, "o": hidden}
     shapes = {"model.embed_tokens.weight": (vocab_size, hidden), "lm_head.weight": (vocab_size, hidden)}
-    for layer in (f"model.layers.{index}." for index in range(2)):
+    for layer in (f"model.layers.{index}." for index in range(layers)):
         shapes |= {f"{layer}self_attn.{part}_proj.weight": (size, hidden) for part, size in sizes.items()}
         shapes |= {f"{layer}mlp.{part}_proj.weight": (ffn, hidden) for part in ("gate", "up")}
         shapes |= {f"{layer}mlp.down_proj.weight": (hidden, ffn)}
@@ -55,14 +55,16 @@ def write_checkpoint(folder: Path, seed: int, vocab_size: int = VOCAB_SIZE, cont
     for number, (name, shape) in enumerate(shapes.items()):
         draws = uniforms(seed, number, np.arange(shape[0] * shape[1])).reshape(shape)
         tensors[name] = torch.from_numpy((draws - 0.5).astype(np.float32))
-    norms = [f"model.layers.{index}.{part}_layernorm" for index in range(2) for part in ("input", "post_attention")]
+    norms = [
+        f"model.layers.{index}.{part}_layernorm" for index in range(layers) for part in ("input", "post_attention")
+    ]
     tensors |= {f"{name}.weight": torch.ones(hidden) for name in [*norms, "model.norm"]}
     folder.mkdir(parents=True)
     save_file(tensors, folder / "model.safetensors")
     config = {
         "model_type": "llama",
         "vocab_size": vocab_size,
-        "num_hidden_layers": 2,
+        "num_hidden_layers": layers,
         "hidden_size": hidden,
         "num_attention_heads": 4,
         "num_key_value_heads": 2,

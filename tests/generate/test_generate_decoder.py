@@ -15,6 +15,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from ablab.errors import RunError
 from ablab.generate.decoder import Decoder
+from ablab.generate.layout import Weights
 from ablab.generate.weights import read_architecture, read_weights
 
 SHAPES: dict[str, dict[str, Any]] = {
@@ -47,7 +48,7 @@ def make_llama(folder: Path, seed: int = 0, **changes: Any) -> LlamaForCausalLM:
 
 def decoded_logits(decoder: Decoder, words_BT: Tensor, prompt: int) -> Tensor:
     """Logits behind every position from the last of the prompt on: [B, T - prompt + 1, V]."""
-    logits = [decoder.prefill(words_BT[:, :prompt])]
+    logits = [decoder.prefill(words_BT[:, :prompt], torch.arange(decoder.rows))]
     logits += [decoder.step(words_BT[:, position]) for position in range(prompt, words_BT.shape[1])]
     return torch.stack(logits, dim=1)
 
@@ -63,7 +64,7 @@ def test_logits_equal_those_of_transformers(shape: str, prompt: int, tmp_path: P
     words = random_words(rows=3, length=40)
     with torch.no_grad():
         expected = model(words).logits[:, prompt - 1 :]
-    ours = decoded_logits(Decoder.load(tmp_path, "fp32", rows=3, length=40), words, prompt)
+    ours = decoded_logits(Decoder(Weights.load(tmp_path, "fp32"), rows=3, length=40), words, prompt)
     assert ours.dtype == torch.float32
     assert expected.std() > 1.0
     torch.testing.assert_close(ours, expected, rtol=0, atol=1e-4)
@@ -71,7 +72,7 @@ def test_logits_equal_those_of_transformers(shape: str, prompt: int, tmp_path: P
 
 def test_a_new_prefill_forgets_the_sequences_before(tmp_path: Path) -> None:
     make_llama(tmp_path)
-    decoder = Decoder.load(tmp_path, "fp32", rows=2, length=20)
+    decoder = Decoder(Weights.load(tmp_path, "fp32"), rows=2, length=20)
     words = random_words(rows=2, length=20)
     first = decoded_logits(decoder, words, prompt=5)
     decoded_logits(decoder, words.flip(1), prompt=9)
@@ -85,7 +86,7 @@ def test_bfloat16_stays_near_float32(tmp_path: Path) -> None:
     with torch.no_grad():
         exact = model(words).logits[:, 4:]
         theirs = model.to(torch.bfloat16)(words).logits[:, 4:].float()
-    ours = decoded_logits(Decoder.load(tmp_path, "bf16", rows=8, length=30), words, prompt=5)
+    ours = decoded_logits(Decoder(Weights.load(tmp_path, "bf16"), rows=8, length=30), words, prompt=5)
     distance = (ours - exact).square().mean().sqrt() / exact.std()
     assert 0 < distance < 0.05
     assert distance < 1.2 * (theirs - exact).square().mean().sqrt() / exact.std()
@@ -93,14 +94,14 @@ def test_bfloat16_stays_near_float32(tmp_path: Path) -> None:
 
 def test_rows_and_length_are_held_to_what_was_allocated(tmp_path: Path) -> None:
     make_llama(tmp_path)
-    decoder = Decoder.load(tmp_path, "fp32", rows=2, length=6)
+    decoder = Decoder(Weights.load(tmp_path, "fp32"), rows=2, length=6)
     with pytest.raises(ValueError, match="rows=2"):
-        decoder.prefill(random_words(rows=3, length=4))
-    decoder.prefill(random_words(rows=2, length=6))
+        decoder.prefill(random_words(rows=3, length=4), torch.arange(3))
+    decoder.prefill(random_words(rows=2, length=6), torch.arange(2))
     with pytest.raises(ValueError, match="at most 0"):
         decoder.step(torch.zeros(2, dtype=torch.int64))
     with pytest.raises(ValueError, match="fp16"):
-        Decoder.load(tmp_path, "fp16", rows=2, length=6)
+        Decoder(Weights.load(tmp_path, "fp16"), rows=2, length=6)
 
 
 def test_a_configuration_of_transformers_4_reads_alike(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from ablab.generate.decoder import Decoder
 from ablab.generate.draws import uniforms
+from ablab.generate.layout import Weights
 from ablab.generate.sampler import Sampler
 from ablab.generate.text import Vocabulary
 from ablab.spec.synthetic import Decoding
@@ -96,7 +97,7 @@ def test_words_equal_those_of_a_plain_two_model_loop(
     settings = {"strength": 1.0, "alpha": 0.1, "temperature": 1.0, "bad_temperature": 1.0, "top_k": None, "top_p": None}
     how = Decoding(**(settings | {"stop_at_eos": False, "keep_prompt": True} | FORMS[form]))
     prompts = np.random.default_rng(1).integers(4, 260, (3, PROMPT))
-    good, bad = (Decoder.load(root / name, "fp32", ROWS, PROMPT + NEW) for name in ("good", "bad"))
+    good, bad = (Decoder(Weights.load(root / name, "fp32"), ROWS, PROMPT + NEW) for name in ("good", "bad"))
     sampler = Sampler(good, bad if how.strength else None, how, prompts, NEW, SEED, vocabulary)
     shards = [
         sampler.shard(0, 4, lambda _: None),

@@ -46,12 +46,13 @@ class Sampler:
         The last shard's spare rows decode the sequences that a larger corpus would hold. `progress` is called with
         the tokens of this shard that are done. Raises `RunError` on logits that are not finite.
         """
-        rows, device = self.good.rows, self.good.embedding_VE.device
+        rows, device = self.good.rows, self.good.device
         numbers_B = np.arange(index * rows, (index + 1) * rows)
         draws_BN = torch.from_numpy(uniforms(self.seed, numbers_B[:, None], np.arange(self.new_tokens))).to(device)
         prompts_BS = torch.from_numpy(self.prompts_PS[numbers_B % len(self.prompts_PS)]).to(device)
         trace = Trace(self, rows, device)
-        logits = {name: model.prefill(prompts_BS) for name, model in self.models().items()}
+        sequences_B = torch.from_numpy(numbers_B).to(device)
+        logits = {name: model.prefill(prompts_BS, sequences_B) for name, model in self.models().items()}
         for position in range(self.new_tokens):
             words_B = trace.sample(position, logits, draws_BN[:, position])
             progress((position + 1) * sequences)

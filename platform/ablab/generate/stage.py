@@ -2,39 +2,28 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from ablab.errors import RunError
 from ablab.generate.decoder import Decoder
+from ablab.generate.dropout import AttentionDropout
+from ablab.generate.layout import Weights
+from ablab.generate.models import Models, check_shapes, find_models
 from ablab.generate.prompts import read_prompts
 from ablab.generate.sampler import Sampler
 from ablab.generate.shards import Shard, ShardFolder
 from ablab.generate.text import DocumentWriter, Vocabulary
-from ablab.generate.weights import Architecture, read_architecture
 from ablab.spec.base import build
 from ablab.spec.canonical import digest
 from ablab.spec.synthetic import Synthetic
 from ablab.store.context import StageContext
-
-
-@dataclass(frozen=True)
-class Models:
-    """The checkpoints to sample from; BAD's are None at strength 0, where BAD is never touched."""
-
-    good: Path
-    good_step: int
-    bad: Path | None
-    bad_step: int | None
 
 
 @dataclass
@@ -56,14 +45,14 @@ class Tally:
 def generate(ctx: StageContext) -> dict[str, Any]:
     """Writes `sequences.bin` and `train.parquet`; finished shards under `ctx.work` are verified and kept.
 
-    Raises `RunError` when BAD is not earlier than GOOD, vocabularies differ, the seed split gives no prompt, the
-    sequences do not fit the context, or logits are not finite.
+    Raises `RunError` when an early BAD is not earlier than GOOD, vocabularies differ, the seed split gives no prompt,
+    the sequences do not fit the context, or logits are not finite.
     """
     torch.set_num_threads(ctx.numerics.threads)
     synthetic = build(Synthetic, {name: ctx.params[name] for name in Synthetic.model_fields}, "generate")
-    models = _models(ctx, synthetic)
+    models = find_models(ctx.inputs, synthetic)
     vocabulary = Vocabulary.load(ctx.inputs["tokenizer"])
-    architecture = _checked_architecture(models, vocabulary, synthetic)
+    architecture = check_shapes(models, vocabulary, synthetic)
     prompts_PS = read_prompts(ctx.inputs["corpus"], vocabulary, synthetic.prompts)
     sampler = _sampler(ctx, synthetic, models, vocabulary, prompts_PS)
     sequences = -(-synthetic.tokens // synthetic.prompts.new_tokens)
@@ -89,59 +78,10 @@ def generate(ctx: StageContext) -> dict[str, Any]:
         "good_step": models.good_step,
         "bad_step": models.bad_step,
         "head_size_mean": tally.head_sizes / tally.sampled,
-        "argmax_changed": None if models.bad is None else tally.changed / tally.sampled,
+        "argmax_changed": None if sampler.bad is None else tally.changed / tally.sampled,
         "stopped": tally.stopped,
         "dtype": "uint16" if dtype.itemsize == 2 else "uint32",
     }
-
-
-def _models(ctx: StageContext, synthetic: Synthetic) -> Models:
-    """GOOD at its selected step, and BAD, which must be earlier (GOOD may be chosen at run time only)."""
-    good_step = int(json.loads((ctx.inputs["select"] / "result.json").read_text(encoding="utf-8"))["step"])
-    checkpoints = ctx.inputs["good"] / "checkpoints"
-    good = _checkpoint(checkpoints, "GOOD", good_step)
-    if synthetic.decoding.strength == 0.0:
-        return Models(good, good_step, None, None)
-    if synthetic.bad is None:
-        raise RunError(f"decoding.strength={synthetic.decoding.strength} needs a BAD model", "declare synthetic.bad")
-    bad_step = synthetic.bad.step
-    if bad_step >= good_step:
-        raise RunError(
-            f"BAD's step {bad_step} must be earlier than GOOD's selected step {good_step}",
-            "declare an earlier BAD step (synthetic.bad.step), or another good.selection",
-        )
-    return Models(good, good_step, _checkpoint(checkpoints, "BAD", bad_step), bad_step)
-
-
-def _checkpoint(checkpoints: Path, role: str, step: int) -> Path:
-    folder = checkpoints / f"step-{step:08d}"
-    if not folder.is_dir():
-        known = ", ".join(str(int(path.name.removeprefix("step-"))) for path in sorted(checkpoints.glob("step-*")))
-        raise RunError(f"{role}'s step {step} has no checkpoint; there are {known or 'none'}", "declare one of these")
-    return folder
-
-
-def _checked_architecture(models: Models, vocabulary: Vocabulary, synthetic: Synthetic) -> Architecture:
-    """GOOD's shape. All faults of the combination are raised together, before any weight is read."""
-    shapes = {"GOOD": read_architecture(models.good)}
-    if models.bad is not None:
-        shapes["BAD"] = read_architecture(models.bad)
-    good_size = shapes["GOOD"].vocab_size
-    length = synthetic.prompts.tokens + synthetic.prompts.new_tokens
-    faults = []
-    for role, shape in shapes.items():
-        if shape.vocab_size != good_size:
-            faults.append(f"{role}'s vocabulary has {shape.vocab_size} entries, GOOD's {good_size}; they must be one")
-        if shape.vocab_size < vocabulary.size:
-            faults.append(f"{role}'s vocabulary has {shape.vocab_size} entries, the tokenizer {vocabulary.size}")
-        if shape.context < length:
-            faults.append(
-                f"{role}'s context of {shape.context} tokens is shorter than prompts.tokens={synthetic.prompts.tokens} "
-                f"+ new_tokens={synthetic.prompts.new_tokens}; lower new_tokens"
-            )
-    if faults:
-        raise RunError("\n".join(faults), "use models trained with this tokenizer and a sufficient model.context")
-    return shapes["GOOD"]
 
 
 def _sampler(
@@ -151,23 +91,16 @@ def _sampler(
     vocabulary: Vocabulary,
     prompts_PS: npt.NDArray[np.int64],
 ) -> Sampler:
-    length = synthetic.prompts.tokens + synthetic.prompts.new_tokens
-    load = partial(
-        Decoder.load,
-        precision=ctx.params["precision"],
-        rows=ctx.numerics.decoder_rows,
-        length=length,
-        device=ctx.numerics.device,
-    )
-    return Sampler(
-        good=load(models.good),
-        bad=None if models.bad is None else load(models.bad),
-        decoding=synthetic.decoding,
-        prompts_PS=prompts_PS,
-        new_tokens=synthetic.prompts.new_tokens,
-        seed=ctx.params["generation_seed"],
-        vocabulary=vocabulary,
-    )
+    rows, length = ctx.numerics.decoder_rows, synthetic.prompts.tokens + synthetic.prompts.new_tokens
+    seed = ctx.params["generation_seed"]
+    load = partial(Weights.load, precision=ctx.params["precision"], device=ctx.numerics.device)
+    good = Decoder(load(models.good), rows, length)
+    bad = None
+    if models.dropout is not None:
+        bad = Decoder(good.weights, rows, length, AttentionDropout(models.dropout, seed))
+    elif models.bad is not None:
+        bad = Decoder(load(models.bad), rows, length)
+    return Sampler(good, bad, synthetic.decoding, prompts_PS, synthetic.prompts.new_tokens, seed, vocabulary)
 
 
 def _shards(
