@@ -131,9 +131,14 @@ def _starting(commands: argparse._SubParsersAction[Parser]) -> None:
     one.add_argument("directory", metavar="DIR", help="a new or empty folder")
 
     one = _command(
-        commands, "new", "write a declaration to edit", "starting:new", "  ablab new my-ablation\n  ablab new dropout"
+        commands,
+        "new",
+        "write a declaration to edit",
+        "starting:new",
+        "  ablab new my-ablation\n  ablab new longer-training --from my-ablation",
     )
-    one.add_argument("name", metavar="NAME")
+    one.add_argument("name", metavar="NAME", help="of the ablation: letters, digits, '.', '_', '-'")
+    one.add_argument("--from", dest="source", metavar="EXISTING", help="copy this declaration instead")
 
     one = _command(
         commands,
