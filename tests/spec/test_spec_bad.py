@@ -17,7 +17,8 @@ DROPOUT: dict[str, object] = {"kind": "attention-dropout", "p": 0.3}
 
 
 def against(bad: dict[str, object]) -> Recipe:
-    return edit(contrastive(), {"sizes": {"half": SMALL, "other": {**SMALL, "ffn": 48}}, "synthetic.bad": bad})
+    edits = {"sizes": {"half": SMALL, "other": {**SMALL, "ffn": 48}}, "synthetic.bad": bad}
+    return edit(contrastive(), edits)
 
 
 def roles(recipe: Recipe, replicate: Replicate = REPLICATE) -> dict[str, Stage]:
