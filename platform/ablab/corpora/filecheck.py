@@ -6,28 +6,24 @@ computes the digest again from the bytes that it reads.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ablab.corpora.pairs import NotAPair, sentence_pair
-from ablab.corpora.sources import InvalidText, text_chunks
-
-CACHE_VERSION = 1  # of the facts below; raise it when a check changes
+CACHE_VERSION = 2  # of the facts below; raise it when a check changes
 _FAULTS_SHOWN = 5
 
 
 @dataclass(frozen=True)
 class FileFacts:
-    """`faults` are complete lines that name the file; then the counts mean nothing."""
+    """Of a file of a suite. `faults` are complete lines that name it."""
 
     sha256: str
     words: int
-    """Whitespace words of a text; 0 for sentence pairs."""
+    """Always 0: rows have no words to count."""
     faults: tuple[str, ...]
 
 
@@ -39,13 +35,29 @@ class FactCache:
         self._entries: dict[str, Any] = _read_entries(path)
         self._changed = False
 
-    def text(self, path: Path) -> FileFacts:
-        """Facts of a corpus file. Raises OSError."""
-        return self._facts("text", path, check_text)
+    def checked(self, kind: str, path: Path, check: Callable[[Path], FileFacts]) -> FileFacts:
+        """What `check` says of the file, by kind of check. What it raises is not remembered. Raises OSError."""
+        facts = self.of_files(kind, [path], lambda: asdict(check(path)))
+        return FileFacts(facts["sha256"], facts["words"], tuple(facts["faults"]))
 
-    def pairs(self, path: Path) -> FileFacts:
-        """Facts of a file of sentence pairs. Raises OSError."""
-        return self._facts("pairs", path, check_pairs)
+    def of_files(self, kind: str, files: Sequence[Path], find: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """The JSON-like facts of a kind that `find` reads from these files; read once. Raises OSError."""
+        seen = [[status.st_size, status.st_mtime_ns, status.st_ino] for status in (path.stat() for path in files)]
+        name = f"{kind}:{files[0]}"
+        entry = self._entries.get(name)
+        if entry is None or entry["seen"] != seen:
+            entry = self._entries[name] = {"seen": seen, "facts": find()}
+            self._changed = True
+        facts: dict[str, Any] = entry["facts"]
+        return facts
+
+    def of_content(self, name: str, find: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """JSON-like facts of content that `name` tells by a digest; found once."""
+        if name not in self._entries:
+            self._entries[name] = {"facts": find()}
+            self._changed = True
+        facts: dict[str, Any] = self._entries[name]["facts"]
+        return facts
 
     def save(self) -> None:
         """Write what is new under a temporary name and rename it; a reader never sees half a file."""
@@ -58,56 +70,12 @@ class FactCache:
         temporary.replace(self._path)
         self._changed = False
 
-    def _facts(self, kind: str, path: Path, check: Callable[[Path], FileFacts]) -> FileFacts:
-        status = path.stat()
-        seen = [status.st_size, status.st_mtime_ns, status.st_ino]
-        name = f"{kind}:{path}"
-        entry = self._entries.get(name)
-        if entry is not None and entry["seen"] == seen:
-            facts = entry["facts"]
-            return FileFacts(facts["sha256"], facts["words"], tuple(facts["faults"]))
-        found = check(path)
-        self._entries[name] = {"seen": seen, "facts": asdict(found)}
-        self._changed = True
-        return found
 
-
-def check_text(path: Path) -> FileFacts:
-    """Digest, UTF-8 and words of a corpus file, in one reading and bounded memory."""
-    hasher = hashlib.sha256()
-    words = 0
-    with path.open("rb") as file:
-        try:
-            for chunk in text_chunks(file, hasher):
-                words += len(chunk.split())
-        except InvalidText as error:
-            fault = f"{path}: invalid UTF-8 at byte offset {error.offset}; convert the file to UTF-8"
-            return FileFacts("", 0, (fault,))
-    faults = () if words else (f"{path}: the file holds no words; give it text or leave the source out",)
-    return FileFacts(hasher.hexdigest(), words, faults)
-
-
-def check_pairs(path: Path) -> FileFacts:
-    """Digest of a suite file, and its lines that are not sentence pairs."""
-    data = path.read_bytes()
-    sha256 = hashlib.sha256(data).hexdigest()
-    try:
-        lines = data.decode("utf-8").split("\n")
-    except UnicodeDecodeError as error:
-        fault = f"{path}: invalid UTF-8 at byte offset {error.start}; convert the file to UTF-8"
-        return FileFacts(sha256, 0, (fault,))
-    faults = []
-    for number, line in enumerate(lines, start=1):
-        try:
-            if line.strip():
-                sentence_pair(line)
-        except NotAPair as error:
-            faults.append(f"{path}:{number}: {error}; correct or remove the line")
-    if not data.strip():
-        faults = [f"{path}: the file holds no sentence pairs; fill or remove it"]
-    if len(faults) > _FAULTS_SHOWN:
-        faults = [*faults[:_FAULTS_SHOWN], f"{path}: {len(faults) - _FAULTS_SHOWN} more lines like these"]
-    return FileFacts(sha256, 0, tuple(faults))
+def first_faults(where: str, faults: list[str]) -> tuple[str, ...]:
+    """As many as are worth reading, and how many more there are."""
+    if len(faults) <= _FAULTS_SHOWN:
+        return tuple(faults)
+    return (*faults[:_FAULTS_SHOWN], f"{where}: {len(faults) - _FAULTS_SHOWN} more lines like these")
 
 
 def _read_entries(path: Path | None) -> dict[str, Any]:

@@ -4,38 +4,47 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
-from itertools import islice
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path, PurePath
 from typing import Any, NamedTuple
 
 from ablab.corpora import microworld
-from ablab.corpora.pairs import Question, sentence_pair
+from ablab.corpora.pairs import Question
+from ablab.corpora.suite_ewok import read_archive
+from ablab.corpora.suite_files import LAYOUTS, parse
 from ablab.errors import RunError
 from ablab.spec.base import build
 from ablab.spec.suites import BabyLMSuite, MicroworldSuites
 from ablab.store.context import StageContext
 
-PAIR_CHANCE = 50.0  # %
+Numbered = Iterable[tuple[int, Question]]
 
 
 class SuiteItems(NamedTuple):
-    """One suite: its group, its chance in %, and its questions by task."""
+    """One suite: what the stage's result says of it, and its numbered questions by task."""
 
     name: str
     group: str
-    chance: float
-    tasks: Mapping[str, Iterable[Question]]
+    chance: float | None
+    """In %; None where there is no right answer."""
+    tasks: Mapping[str, Numbered]
+    metric: str | None = None
+    """None is accuracy."""
+    sections: Mapping[str, Sequence[str]] | None = None
+    encrypted: str | None = None
+    """SHA-256 of the zip that alone holds the text."""
 
 
 def build_suite(ctx: StageContext) -> dict[str, Any]:
-    """Write `<suite>/<task>.jsonl`; the row in the source is the last part of an item's id."""
+    """Write `<suite>/<task>.jsonl`; the number of a question is the last part of its id."""
     result: dict[str, Any] = {}
     sources = ctx.params["suites"]
     for done, params in enumerate(sources):
         for suite in _suites(params, ctx.locations):
-            tasks = {task: _write(ctx.out, suite.name, task, questions) for task, questions in suite.tasks.items()}
-            result[suite.name] = {"group": suite.group, "chance": suite.chance, "tasks": tasks}
+            tasks = {task: _write(ctx.out, suite, task) for task in suite.tasks}
+            about = {"group": suite.group, "chance": suite.chance, "tasks": tasks}
+            more = {"metric": suite.metric, "sections": suite.sections, "encrypted": suite.encrypted}
+            result[suite.name] = about | {name: value for name, value in more.items() if value is not None}
         ctx.progress(done + 1, len(sources), "suites")
     ctx.costs["items"] = float(sum(sum(suite["tasks"].values()) for suite in result.values()))
     return {"suites": result}
@@ -53,21 +62,31 @@ def _microworld(source: MicroworldSuites) -> Iterator[SuiteItems]:
     for name in source.names:
         suite = made[name]
         tasks = {
-            task: [Question(item.context, tuple(item.options)) for item in items] for task, items in suite.tasks.items()
+            task: [(row, Question(item.context, tuple(item.options))) for row, item in enumerate(items)]
+            for task, items in suite.tasks.items()
         }
         yield SuiteItems(name, suite.group, 100.0 * suite.chance, tasks)
 
 
 def _babylm(source: BabyLMSuite, locations: Mapping[str, Path]) -> SuiteItems:
-    tasks = {
-        Path(file).stem: _rows(locations[digest], digest, source.items_per_task)
-        for file, digest in sorted(source.digests.items())
-    }
-    return SuiteItems(source.name, source.group, PAIR_CHANCE, tasks)
+    tasks: dict[str, list[tuple[int, Question]]] = {}
+    sections: dict[str, list[str]] = {}
+    encrypted = None
+    for file, digest in sorted(source.digests.items()):
+        if source.task == "ewok":
+            encrypted = digest
+            found = {task: list(enumerate(rows)) for task, rows in read_archive(locations[digest], digest).items()}
+        else:
+            found = _read(source, file, locations[digest], digest)
+            sections[PurePath(file).stem] = list(found)
+        tasks |= {task: questions[: source.items_per_task] for task, questions in found.items()}
+    layout = LAYOUTS[source.task]
+    by_section = sections if source.task == "entity-tracking" else None
+    return SuiteItems(source.name, source.group, layout.chance, tasks, layout.metric, by_section, encrypted)
 
 
-def _rows(path: Path, digest: str, limit: int | None) -> list[Question]:
-    """The first rows of a file, which must be the one that the recipe was resolved with."""
+def _read(source: BabyLMSuite, file: str, path: Path, digest: str) -> dict[str, list[tuple[int, Question]]]:
+    """The questions of a file by task. It must be the one that the recipe was resolved with."""
     remedy = "put the file back as it was, or start the run again to use it as it is"
     try:
         data = path.read_bytes()
@@ -75,18 +94,22 @@ def _rows(path: Path, digest: str, limit: int | None) -> list[Question]:
         raise RunError(f"{path}: {error}", remedy) from error
     if hashlib.sha256(data).hexdigest() != digest:
         raise RunError(f"{path} changed since the run began (its SHA-256 is no longer {digest[:12]}...)", remedy)
-    lines = (line for line in data.decode("utf-8").split("\n") if line.strip())
-    return [sentence_pair(line) for line in islice(lines, limit)]
+    parsed = parse(source.task, file, data.decode("utf-8"), source.leading_space)
+    if parsed.faults:
+        raise RunError(f"{path}:{parsed.faults[0]}")
+    return dict(parsed.tasks)
 
 
-def _write(out: Path, suite: str, task: str, questions: Iterable[Question]) -> int:
-    """Write one task; returns its number of items."""
-    folder = out / suite
+def _write(out: Path, suite: SuiteItems, task: str) -> int:
+    """Write one task, of an encrypted suite ids alone; returns its number of items."""
+    folder = out / suite.name
     folder.mkdir(exist_ok=True)
     count = 0
     with (folder / f"{task}.jsonl").open("w", encoding="utf-8", newline="\n") as file:
-        for row, question in enumerate(questions):
-            item = {"id": f"{suite}/{task}/{row}", "context": question.context, "options": question.options}
+        for number, question in suite.tasks[task]:
+            item: dict[str, Any] = {"id": f"{suite.name}/{task}/{number}"}
+            if suite.encrypted is None:
+                item |= {"context": question.context, "options": question.options, **(question.more or {})}
             file.write(json.dumps(item, ensure_ascii=False) + "\n")
             count += 1
     return count

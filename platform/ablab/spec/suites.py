@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from ablab.spec.base import EXECUTION, INERT, Name, Positive, Spec
 
@@ -38,10 +38,16 @@ class BabyLMSuite(Spec):
     digests: dict[str, str] = Field(default_factory=dict)
     """SHA-256 of each file, by file name; filled in by resolving."""
     task: SuiteTask = Field(default="sentence-pairs", json_schema_extra=INERT)
-    files: tuple[str, ...] | None = Field(default=None, json_schema_extra=EXECUTION)
-    """File names that make the suite; a missing or another one is an error. None takes what the folder holds."""
+    files: tuple[str, ...] | None = Field(default=None, min_length=1, json_schema_extra=EXECUTION)
+    """File names that make the suite (EWoK: in its zip); a missing or another one is an error. None takes what there is."""
     leading_space: bool = Field(default=False, json_schema_extra=INERT)
     """Reading only: tokenize the word with the space before it. The public pipeline does not (False)."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.leading_space and self.task not in ("eye-tracking", "self-paced-reading"):
+            raise ValueError(f"leading_space is for reading only, not for task {self.task!r}; remove it")
+        return self
 
 
 SuiteSource = Annotated[MicroworldSuites | BabyLMSuite, Field(discriminator="kind")]
