@@ -36,6 +36,8 @@ Correct = Mapping[str, Mapping[str, NDArray[np.bool_]]]
 """Correctness of every item by suite and task."""
 
 GROUPS = {"minimal_pairs": "linguistic", "qa_congruence": "reasoning", "entity_tracking": "reasoning"}
+UNJUDGED = {"wug": ("reasoning", "spearman"), "reading": ("human-likeness", "r2-increment")}
+"""Group and metric of suites without right answers."""
 
 
 def write(
@@ -45,14 +47,21 @@ def write(
     precision: str | None = "fp32",
     tokenizer: str = "t" * 64,
     groups: Mapping[str, str] = GROUPS,
+    unjudged: Mapping[str, float] | None = None,
+    sections: Mapping[str, Mapping[str, Sequence[str]]] | None = None,
 ) -> Path:
-    """`precision` None leaves out stage.json."""
+    """`precision` None leaves out stage.json; without `unjudged` (scores) the items have no column `value`."""
     directory.mkdir(parents=True)
-    suites = {suite: _suite(tasks, groups[suite]) for suite, tasks in correct.items()}
+    suites = {suite: _suite(tasks, groups[suite], (sections or {}).get(suite)) for suite, tasks in correct.items()}
+    for name, score in (unjudged or {}).items():
+        group, metric = UNJUDGED[name]
+        suites[name] = {"score": score, "group": group, "chance": None, "metric": metric}
+        suites[name] |= {"tasks": {"all": {"score": score, "items": 4}}}
     modelling = {"loss_nats": float(np.log(perplexity)), "perplexity": perplexity, "bits_per_byte": 1.0, "tokens": 512}
     result = {"suites": suites, "language_modelling": modelling, "step": 20}
     (directory / "result.json").write_text(json.dumps(result), "utf-8")
-    pq.write_table(_items(correct, groups), directory / "items.parquet")
+    items = _items(correct, groups)
+    pq.write_table(_with_unjudged(items, unjudged) if unjudged else items, directory / "items.parquet")
     if precision is not None:
         identity = {
             "kind": "evaluate",
@@ -63,10 +72,13 @@ def write(
     return directory
 
 
-def _suite(tasks: Mapping[str, NDArray[np.bool_]], group: str) -> dict[str, object]:
+def _suite(
+    tasks: Mapping[str, NDArray[np.bool_]], group: str, sections: Mapping[str, Sequence[str]] | None
+) -> dict[str, Any]:
     scores = {task: 100.0 * float(np.mean(correct)) for task, correct in tasks.items()}
-    return {
-        "score": float(np.mean(list(scores.values()))),
+    by_section = [[scores[task] for task in names] for names in (sections or {"": list(tasks)}).values()]
+    return ({} if sections is None else {"sections": sections}) | {
+        "score": float(np.mean([np.mean(section) for section in by_section])),
         "group": group,
         "chance": 50.0,
         "tasks": {task: {"score": score, "items": len(tasks[task])} for task, score in scores.items()},
@@ -92,6 +104,19 @@ def _items(correct: Correct, groups: Mapping[str, str]) -> pa.Table:
             "log_probs": pa.array([[-1.0, -2.0]] * len(rows), pa.list_(pa.float64())),
         }
     )
+
+
+def _with_unjudged(items: pa.Table, unjudged: Mapping[str, float]) -> pa.Table:
+    """Four items of every suite without right answers behind the others, and the column `value`."""
+    rows = [
+        {"item": f"{name}/all/{i}", "suite": name, "task": "all", "group": UNJUDGED[name][0], "log_probs": [-1.0]}
+        for name in unjudged
+        for i in range(4)
+    ]
+    schema = items.schema
+    more = pa.Table.from_pylist([row | {"correct": None, "prediction": 0} for row in rows], schema)
+    values = [None] * len(items) + [0.5] * len(rows)
+    return pa.concat_tables([items, more]).append_column("value", pa.array(values, pa.float64()))
 
 
 @pytest.fixture
@@ -161,6 +186,11 @@ def claim(**changes: Any) -> Claim:
         "margin": 0.0,
     }
     return Claim(**(fields | changes))
+
+
+@pytest.fixture
+def make_recipe() -> Callable[[], Recipe]:
+    return recipe
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from rich.console import Console
 
 from ablab.analysis import Comparison, compare, plot_effects, render, write_files
 from ablab.errors import InputError
-from ablab.spec import Claim, Design
+from ablab.spec import Arm, Claim, Design, Recipe, Replicate
 
 Write = Callable[..., Path]
 Answers = Callable[..., Any]
@@ -48,7 +48,7 @@ def comparison(
         make_design(SEEDS, claims),
         results,
         floor=write_result(random_answers(90, -0.5), perplexity=60.0, precision=None),
-        models={"GOOD": write_result(random_answers(91)), "BAD": write_result(random_answers(92, -0.4))},
+        models={"GOOD": [write_result(random_answers(91))], "BAD step 10": [write_result(random_answers(92, -0.4))]},
     )
 
 
@@ -61,7 +61,8 @@ def printed(comparison: Comparison, width: int = 100) -> str:
 
 def test_every_arm_meets_the_control_and_every_claims_arms_meet_in_every_metric(comparison: Comparison) -> None:
     names = [metric.name for metric in comparison.metrics]
-    assert names == ["minimal_pairs", "qa_congruence", "entity_tracking", "linguistic", "reasoning", "perplexity"]
+    suites = ["minimal_pairs", "qa_congruence", "entity_tracking"]
+    assert names == [*suites, "linguistic", "reasoning", "aggregate", "perplexity"]
     pairs = [("mixed", "real"), ("masked", "real"), ("masked", "mixed")]
     assert [(e.arm, e.against, e.metric) for e in comparison.effects] == [(*p, n) for p in pairs for n in names]
     assert [claim.effect for claim in comparison.claims] == [
@@ -78,7 +79,7 @@ def test_scores_are_the_stored_ones_and_groups_their_means(comparison: Compariso
     assert found.values == pytest.approx(tuple(reasoning))
     assert found.mean == pytest.approx(sum(reasoning) / 2)
     assert found.spread == pytest.approx(abs(reasoning[0] - reasoning[1]) / 2**0.5)
-    assert [reference.name for reference in comparison.references] == ["5-gram", "GOOD", "BAD"]
+    assert [reference.name for reference in comparison.references] == ["5-gram", "GOOD", "BAD step 10"]
 
 
 def test_missing_arms_and_replicates_are_listed_and_their_claims_not_run(
@@ -162,7 +163,7 @@ def rows_of(path: Path) -> list[dict[str, str]]:
 
 def test_csv_rows_hold_scores_both_inferences_and_verdicts(comparison: Comparison, tmp_path: Path) -> None:
     _, scores, effects, claims = write_files(comparison, tmp_path)
-    assert len(rows_of(scores)) == (3 * 2 + 3) * 6  # arms x replicates and references, times metrics
+    assert len(rows_of(scores)) == (3 * 2 + 3) * 7  # arms x replicates and references, times metrics
     rows = [row for row in rows_of(effects) if (row["arm"], row["against"]) == ("mixed", "real")]
     reasoning = [row for row in rows if row["metric"] == "reasoning"]
     assert [row["inference"] for row in reasoning] == ["new items and replicates", "new replicates"]
@@ -199,6 +200,66 @@ def test_the_table_fits_its_width_without_colour_and_loses_no_number(comparison:
 
 def test_a_hundred_columns_hold_four_arms_and_three_references(comparison: Comparison) -> None:
     assert printed(comparison, 100).count("entity_tracking") == 2  # once with scores, once with differences
+
+
+@pytest.fixture
+def many(make_recipe: Callable[[], Recipe], write_result: Write, random_answers: Answers) -> Comparison:
+    """Thirteen arms, a suite without right answers with small scores, and two BADs, one trained for each replicate."""
+    names = [f"an-arm-with-a-long-name-{i}" for i in range(13)]
+    arms = tuple(Arm(name=name, edits={"schedule.learning_rate": 0.001 + i / 1e5}) for i, name in enumerate(names))
+    replicates = tuple(Replicate(train_seed=s, generation_seed=s) for s in (1, 2))
+    design = Design(control="real", recipe=make_recipe(), arms=arms, replicates=replicates, claims=())
+
+    def result(seed: int, shift: float = 0.0) -> Path:
+        return write_result(
+            random_answers(seed, shift), perplexity=20 + seed % 7, unjudged={"reading": seed * seed % 11 / 9}
+        )
+
+    results = {name: [result(9 * i, i / 20), result(9 * i + 1, i / 20)] for i, name in enumerate(["real", *names])}
+    return compare(design, results, models={"BAD step 10": [result(900)], "BAD r5": [result(901), result(902)]})
+
+
+@pytest.mark.parametrize("width", [70, 100])
+def test_many_arms_are_rows_under_the_headline_metrics_and_no_number_is_lost(many: Comparison, width: int) -> None:
+    text = printed(many, width)
+    assert max(map(len, text.splitlines())) <= width
+    lines = [line for line in text.splitlines() if line.strip().startswith("an-arm-with-a-long-name-12")]
+    headline = many.score("an-arm-with-a-long-name-12", "aggregate").mean
+    assert lines[0].split()[1].startswith(f"{headline:.1f}±")
+    digits = {metric.name: metric.decimals for metric in many.metrics}
+    assert digits == {name: 2 if name in ("reading", "human-likeness") else 1 for name in digits}
+    for effect in many.effects:
+        assert effect.interval is not None
+        n = digits[effect.metric]
+        low, high = effect.interval.low, effect.interval.high
+        assert f"{effect.estimate:+z.{n}f} [{low:z.{n}f}, {high:z.{n}f}]" in text
+
+
+def test_several_models_of_one_name_are_averaged(many: Comparison) -> None:
+    one, several = many.references
+    assert (one.name, one.models, several.name, several.models) == ("BAD step 10", 1, "BAD r5", 2)
+    assert several.scores["perplexity"] == pytest.approx((20 + 901 % 7 + 20 + 902 % 7) / 2)
+
+
+def test_a_note_says_which_suites_have_no_right_answers(many: Comparison, comparison: Comparison) -> None:
+    assert any("no answer of reading (r2-increment) is right or wrong" in note for note in many.notes)
+    assert not any("right or wrong" in note for note in comparison.notes)
+
+
+def test_a_plot_of_many_arms_is_no_taller_than_a_page(many: Comparison, tmp_path: Path) -> None:
+    plot_effects(many, tmp_path / "effects.png")
+    head = (tmp_path / "effects.png").read_bytes()[16:24]
+    width, height = int.from_bytes(head[:4], "big"), int.from_bytes(head[4:], "big")
+    assert height < 1.3 * width
+
+
+def test_the_aggregate_is_the_mean_over_all_suites_and_a_claim_may_judge_by_it(
+    make_design: MakeDesign, make_claim: MakeClaim, results: Results
+) -> None:
+    found = compare(make_design(SEEDS, [make_claim(metric="aggregate")]), results)
+    suites = [found.score("mixed", m.name).mean for m in found.metrics if m.kind == "suite"]
+    assert found.score("mixed", "aggregate").mean == pytest.approx(sum(s for s in suites if s is not None) / 3)
+    assert found.claims[0].effect == found.effect("mixed", "real", "aggregate")
 
 
 def test_a_plot_is_drawn_and_drawn_again_alike(comparison: Comparison, tmp_path: Path) -> None:

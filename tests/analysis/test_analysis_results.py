@@ -48,9 +48,14 @@ def test_a_score_that_its_items_do_not_give_is_refused(write_result: Write, rand
     (directory / "result.json").write_text(json.dumps(result))
     with pytest.raises(InputError) as error:
         load_result(directory)
-    assert len(error.value.faults) == 2
-    assert "minimal_pairs/order: the score is" in str(error.value)
-    assert "qa_congruence/where has a score but no items" in str(error.value)
+    assert len(error.value.faults) == 4
+    for fault in (
+        "suite minimal_pairs: the score is",
+        "suite qa_congruence: the score is",
+        "minimal_pairs/order: the score is",
+        "qa_congruence/where has a score but no items",
+    ):
+        assert fault in str(error.value)
 
 
 @pytest.mark.parametrize("name", ["result.json", "items.parquet"])

@@ -91,11 +91,11 @@ def _words(claim: Claim, effect: Effect | None, found: Verdict, p_holm: float | 
     if effect is None:
         return f"not run: {claim.arm} and {claim.against} have no results to pair"
     unit = effect.unit if effect.unit == "%" else f" {effect.unit}"
-    parts = [f"{found}: {effect.estimate:+z.1f}{unit}, {_interval_words(effect)}"]
+    parts = [f"{found}: {effect.estimate:+z.{_decimals(effect)}f}{unit}, {_interval_words(effect)}"]
     if claim.margin > 0.0:
         parts.append(_margin_words(claim, unit))
     if found == "inconclusive" and effect.detectable is not None:
-        parts.append(f"this run could have detected {effect.detectable:.1f}")
+        parts.append(f"this run could have detected {effect.detectable:.{_decimals(effect)}f}")
     if found in ("supported", "contradicted") and p_holm is not None and p_holm > ALPHA:
         parts.append(f"by itself; not after Holm's correction over all claims (p = {p_holm:.2g})")
     if effect.replicates < replicates:
@@ -112,7 +112,14 @@ def _interval_words(effect: Effect) -> str:
     if interval.se == 0.0:
         return "no spread: the arms answer every item alike" if effect.items else "no spread: the arms are equal"
     scope = " for these two models only (one replicate shows no seed noise)" if effect.replicates == 1 else ""
-    return f"95 % interval [{interval.low:z.1f}, {interval.high:z.1f}]{scope}"
+    digits = f"z.{_decimals(effect)}f"
+    return f"95 % interval [{interval.low:{digits}}, {interval.high:{digits}}]{scope}"
+
+
+def _decimals(effect: Effect) -> int:
+    """Two where the whole interval lies below one point."""
+    bounds = (effect.interval.low, effect.interval.high) if effect.interval else ()
+    return 2 if max(map(abs, (effect.estimate, *bounds))) < 1.0 and effect.estimate != 0.0 else 1
 
 
 def _margin_words(claim: Claim, unit: str) -> str:

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
 from ablab.analysis.claims import judge
 from ablab.analysis.comparable import check_comparable
-from ablab.analysis.comparison import Comparison, Effect, Metric, Reference, Score
-from ablab.analysis.paired import paired_effect, weighing
-from ablab.analysis.results import ArmResults, ReplicateResult, load_result
+from ablab.analysis.comparison import Comparison, Effect, Kind, Metric, Reference, Score
+from ablab.analysis.paired import paired_effect
+from ablab.analysis.results import ACCURACY, ArmResults, ReplicateResult, load_result
+from ablab.analysis.weighing import suites_of, weighing
 from ablab.errors import InputError, did_you_mean
 from ablab.spec.ablation import Design
-from ablab.spec.metrics import PERPLEXITY, suite_groups
+from ablab.spec.metrics import AGGREGATE, PERPLEXITY, suite_groups
 
 FLOOR = "5-gram"
+SMALL_SCORE = 10.0  # of metrics whose scores all lie below it (reading) two decimals are shown
 
 
 def compare(
@@ -24,31 +27,32 @@ def compare(
     results: Mapping[str, Sequence[Path | None]],
     *,
     floor: Path | None = None,
-    models: Mapping[str, Path] | None = None,
+    models: Mapping[str, Sequence[Path]] | None = None,
 ) -> Comparison:
-    """Every arm against the control, and every claim's two arms, in every suite, group and perplexity.
+    """Every arm against the control, and every claim's two arms, in every suite, group, the aggregate and perplexity.
 
     Args:
         design: one scale of an ablation.
         results: evaluate directories by arm, one for every replicate position; None, or no arm, for what is missing.
         floor: directory of the 5-gram model's scores.
-        models: evaluate directories of models that are no arm, by name ('GOOD', 'BAD').
+        models: evaluate directories of models that are no arm, by name ('GOOD', 'BAD step 500'); scores of several
+            under one name are averaged.
 
     Raises:
         InputError: an arm or a number of replicates is not the design's, a directory cannot be read, or results
             are not comparable; all faults together.
     """
     _check_names(design, results)
-    named = {**({FLOOR: floor} if floor is not None else {}), **(models or {})}
+    named = {**({FLOOR: (floor,)} if floor is not None else {}), **(models or {})}
     arms, others = _load(design, results, named)
     pairs = [pair for arm in arms for pair in zip(_labels(design, arm.arm), arm.replicates, strict=True)]
     present = [(label, result) for label, result in pairs if result is not None]
     if not present:
         raise InputError("no arm has a result; run the ablation first")
-    check_comparable([*present, *others.items()])
+    check_comparable([*present, *((name, result) for name, several in others.items() for result in several)])
     first = present[0][1]
     _check_suites(design, first)
-    metrics = _metrics(design, first)
+    metrics = _metrics(design, first, [result for _, result in present])
     rows = _rows(design)
     effects = tuple(_effects(design, {arm.arm: arm for arm in arms}, metrics, rows))
     return Comparison(
@@ -57,22 +61,19 @@ def compare(
         replicates=tuple(replicate.name for replicate in design.replicates),
         metrics=metrics,
         scores=tuple(_score(arm, metric) for arm in arms for metric in metrics),
-        references=tuple(
-            Reference(name, result.step, {m.name: value(result, m) for m in metrics}) for name, result in others.items()
-        ),
+        references=tuple(_reference(name, several, metrics) for name, several in others.items()),
         effects=effects,
         claims=judge(design.claims, effects, len(rows)),
         missing=tuple(label for label, result in pairs if result is None),
-        notes=tuple(_notes(design, rows)),
+        notes=(*_notes(design, rows), *_metric_notes(first)),
     )
 
 
 def value(result: ReplicateResult, metric: Metric) -> float:
-    """Score in % as the harness returned it; a group is the mean over its suites; or perplexity."""
+    """Score in % as the harness returned it; a group or the aggregate is the mean over its suites; or perplexity."""
     if metric.kind == "perplexity":
         return result.language_modelling.perplexity
-    suites = result.groups()[metric.name] if metric.kind == "group" else (metric.name,)
-    return statistics.fmean(result.scores[suite].score for suite in suites)
+    return statistics.fmean(result.scores[suite].score for suite in suites_of(result, metric.name))
 
 
 def _check_names(design: Design, results: Mapping[str, Sequence[Path | None]]) -> None:
@@ -88,13 +89,13 @@ def _check_names(design: Design, results: Mapping[str, Sequence[Path | None]]) -
 
 
 def _load(
-    design: Design, results: Mapping[str, Sequence[Path | None]], named: Mapping[str, Path]
-) -> tuple[list[ArmResults], dict[str, ReplicateResult]]:
+    design: Design, results: Mapping[str, Sequence[Path | None]], named: Mapping[str, Sequence[Path]]
+) -> tuple[list[ArmResults], dict[str, list[ReplicateResult]]]:
     """Each directory is read once; the faults of all are reported together."""
     loaded: dict[Path, ReplicateResult] = {}
     faults: list[str] = []
     paths = [path for arm in design.arm_names() for path in results.get(arm, ()) if path is not None]
-    for path in dict.fromkeys([*paths, *named.values()]):
+    for path in dict.fromkeys([*paths, *(path for several in named.values() for path in several)]):
         try:
             loaded[path] = load_result(path, like=next(iter(loaded.values()), None))
         except InputError as error:
@@ -106,7 +107,7 @@ def _load(
         ArmResults(arm, tuple(None if path is None else loaded[path] for path in results.get(arm, nothing)))
         for arm in design.arm_names()
     ]
-    return arms, {name: loaded[path] for name, path in named.items()}
+    return arms, {name: [loaded[path] for path in several] for name, several in named.items() if several}
 
 
 def _check_suites(design: Design, result: ReplicateResult) -> None:
@@ -118,20 +119,28 @@ def _check_suites(design: Design, result: ReplicateResult) -> None:
         )
 
 
-def _metrics(design: Design, result: ReplicateResult) -> tuple[Metric, ...]:
-    """Suites in the design's order, then groups, then perplexity."""
+def _metrics(design: Design, result: ReplicateResult, all_results: Sequence[ReplicateResult]) -> tuple[Metric, ...]:
+    """Suites in the design's order, groups, the aggregate (of several suites, or where claimed), perplexity."""
     declared = suite_groups(design.recipe)
     suites = [*declared, *(name for name in result.scores if name not in declared)]
     groups = list(dict.fromkeys(result.scores[suite].group for suite in suites))
+    claimed = any(claim.metric == AGGREGATE for claim in design.claims)
+    aggregates = [AGGREGATE] if claimed or len(suites) > 1 else []
+    kinds: list[tuple[str, Kind]] = [
+        *((name, "suite") for name in suites),
+        *((name, "group") for name in groups),
+        *((name, "aggregate") for name in aggregates),
+    ]
+    plain = [Metric(n, kind, "%", _chance(result, n), weighing(result, n).items) for n, kind in kinds]
+    small = [max(abs(value(one, metric)) for one in all_results) < SMALL_SCORE for metric in plain]
     return (
-        *(Metric(s, "suite", "%", result.scores[s].chance, len(weighing(result, s).columns)) for s in suites),
-        *(Metric(g, "group", "%", _group_chance(result, g), len(weighing(result, g).columns)) for g in groups),
+        *(replace(m, decimals=2) if is_small else m for m, is_small in zip(plain, small, strict=True)),
         Metric(PERPLEXITY, "perplexity", "", None, None),
     )
 
 
-def _group_chance(result: ReplicateResult, group: str) -> float | None:
-    chances = [result.scores[suite].chance for suite in result.groups()[group]]
+def _chance(result: ReplicateResult, metric: str) -> float | None:
+    chances = [result.scores[suite].chance for suite in suites_of(result, metric)]
     known = [chance for chance in chances if chance is not None]
     return statistics.fmean(known) if len(known) == len(chances) else None
 
@@ -146,6 +155,12 @@ def _score(arm: ArmResults, metric: Metric) -> Score:
         mean=statistics.fmean(known) if known else None,
         spread=statistics.stdev(known) if len(known) > 1 else None,
     )
+
+
+def _reference(name: str, several: Sequence[ReplicateResult], metrics: Sequence[Metric]) -> Reference:
+    scores = {metric.name: statistics.fmean(value(result, metric) for result in several) for metric in metrics}
+    steps = {result.step for result in several}
+    return Reference(name, steps.pop() if len(steps) == 1 else None, scores, len(several))
 
 
 def _effects(
@@ -187,3 +202,12 @@ def _notes(design: Design, rows: Sequence[Sequence[int]]) -> Iterator[str]:
         yield "replicates share generated corpora: intervals speak of these corpora, not of ones generated anew"
     if not all(recipe.good.per_replicate for recipe in made):
         yield "all synthetic text comes from one GOOD model: intervals speak of this model, not of one trained anew"
+
+
+def _metric_notes(result: ReplicateResult) -> Iterator[str]:
+    unjudged = [f"{name} ({score.metric})" for name, score in result.scores.items() if score.metric != ACCURACY]
+    if unjudged:
+        yield (
+            f"no answer of {', '.join(unjudged)} is right or wrong: intervals speak of new replicates and of these "
+            "items; means that hold such a suite add new items of their other suites"
+        )

@@ -7,9 +7,15 @@ import json
 from dataclasses import dataclass
 from typing import Literal
 
+Kind = Literal["suite", "group", "aggregate", "perplexity"]
 Verdict = Literal["supported", "contradicted", "inconclusive", "not run"]
-Inference = Literal["new items and replicates", "new replicates", "new items"]
-"""What an interval speaks about. 'new replicates': these items; 'new items': this one replicate."""
+Inference = Literal[
+    "new items and replicates", "new replicates and right-or-wrong items", "new replicates", "new items"
+]
+"""What an interval speaks about. 'new replicates': these items; 'new items': this one replicate.
+
+'new replicates and right-or-wrong items': a mean that also holds suites without right answers, whose items are these.
+"""
 
 
 @dataclass(frozen=True)
@@ -36,14 +42,15 @@ class Effect:
     interval: Interval | None
     """The one that verdicts use: for new items and replicates where there are at least two replicates.
 
-    None where no spread can be estimated (perplexity of one replicate; nothing varies but the estimate is not 0).
+    None where no spread can be estimated (one replicate of perplexity, or of a metric that holds suites without right
+    answers; nothing varies but the estimate is not 0).
     """
     these_items: Interval | None
-    """Beside it: for these very items and new replicates. None with one replicate, and for perplexity."""
+    """Beside it: for these very items and new replicates. None with one replicate, and where `interval` is that."""
     p: float | None
     """Two-sided, of no difference."""
     test: str | None
-    """'t', or 'exact McNemar' with one replicate."""
+    """'t'; with one replicate 'exact McNemar', or 't over items' where items weigh differently."""
     detectable: float | None
     """Smallest true difference that a run like this finds (two-sided 5 %) with 80 % power."""
     items: int | None
@@ -52,14 +59,17 @@ class Effect:
 
 @dataclass(frozen=True)
 class Metric:
-    """A suite, a group of suites, or perplexity."""
+    """A suite, a group of suites, the aggregate of all, or perplexity."""
 
     name: str
-    kind: Literal["suite", "group", "perplexity"]
+    kind: Kind
     unit: str
     """Of scores: '%', or '' for perplexity."""
     chance: float | None
     items: int | None
+    """Right-or-wrong items; None where there are none."""
+    decimals: int = 1
+    """Of its differences in tables, and of its scores (perplexity: two)."""
 
 
 @dataclass(frozen=True)
@@ -76,11 +86,14 @@ class Score:
 
 @dataclass(frozen=True)
 class Reference:
-    """Scores of a model that is no arm: the 5-gram floor, GOOD, BAD."""
+    """Scores of a model that is no arm: the 5-gram floor, GOOD, BAD. Means where several have one name."""
 
     name: str
     step: int | None
+    """None for the floor, and where the models of this name were taken at different steps."""
     scores: dict[str, float]
+    models: int = 1
+    """How many: a GOOD of its own for every replicate makes as many."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +119,7 @@ class ClaimResult:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Arms in declared order, control first; metrics: suites, groups, perplexity."""
+    """Arms in declared order, control first; metrics: suites, groups, the aggregate, perplexity."""
 
     control: str
     arms: tuple[str, ...]

@@ -12,6 +12,11 @@ R - 1 degrees of freedom, the item part on hundreds, so the bound is Cochran's (
 quantiles, weights V_R and V_I - V_E. Satterthwaite's approximation covers 87 to 95 % at two replicates, because it
 trusts a small V_R; Cochran's 94 to 98 %. The interval is never shorter than the items alone (V_I) would have it,
 which matters where two replicates happen to agree.
+
+A metric may also hold suites without right answers (correlations, increments of R^2), which reach us as one number
+per replicate: `beside`. It moves the replicates' means, so V_R is the variance of the whole difference over
+replicates, and V_I - V_E adds what its other suites' items contribute, with their weights. The interval then speaks
+of new replicates, of new items where answers are right or wrong, and of these items elsewhere.
 """
 
 # R replicates, I items, T tasks; items of one task stand together. Leading axes (...) are independent studies.
@@ -52,16 +57,17 @@ class Spread:
     largest_df: Array
 
 
-def mean_squares(d: Array, starts: NDArray[np.int64], weights: Array) -> MeanSquares:
+def mean_squares(d: Array, starts: NDArray[np.int64], weights: Array, beside: Array | float = 0.0) -> MeanSquares:
     """Mean squares of d [..., R, I].
 
-    `starts` [T] are the first columns of the tasks, `weights` [T] sum to 1. Within a task items weigh the same.
+    `starts` [T] are the first columns of the tasks, `weights` [T] sum to 1 less the share of `beside`. Within a task
+    items weigh the same. `beside` [..., R] is what suites without items add to every replicate, already weighted.
     With one replicate `replicates` and `rest` are zero.
     """
     replicates = d.shape[-2]
     sizes_T = np.diff(np.append(starts, d.shape[-1]))
     means_RT = np.add.reduceat(d, starts, axis=-1) / sizes_T
-    rows_R = means_RT @ weights
+    rows_R = means_RT @ weights + beside
     items_I = d.mean(axis=-2)
     fitted_I = np.repeat(means_RT.mean(axis=-2), sizes_T, axis=-1)
     item_squares_T = np.add.reduceat((items_I - fitted_I) ** 2, starts, axis=-1)

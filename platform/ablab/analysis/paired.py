@@ -9,36 +9,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ablab.analysis.comparison import Effect, Inference, Interval
-from ablab.analysis.crossed import Array, Spread, mean_squares, new_items, new_items_and_replicates, new_replicates
-from ablab.analysis.results import ArmResults, ReplicateResult, same_items, task_starts
+from ablab.analysis.crossed import (
+    Array,
+    MeanSquares,
+    Spread,
+    mean_squares,
+    new_items,
+    new_items_and_replicates,
+    new_replicates,
+)
+from ablab.analysis.results import ArmResults, ReplicateResult, same_items
 from ablab.analysis.students import detectable_multiple, effective_df, mcnemar_p, t_p_value, t_quantile, two_sided
-from ablab.errors import InputError, did_you_mean
+from ablab.analysis.weighing import Weighing, beside_score, weighing
+from ablab.errors import InputError
 from ablab.spec.metrics import PERPLEXITY
 
 NEGLIGIBLE = 1e-9  # a standard error below this is rounding: nothing varies
-
-
-@dataclass(frozen=True)
-class Weighing:
-    """How items make a metric: `columns` [I'] in task order, first column and weight of every task [T]."""
-
-    columns: NDArray[np.int64]
-    starts: NDArray[np.int64]
-    weights: Array
-
-
-def weighing(result: ReplicateResult, metric: str) -> Weighing:
-    """A group is the unweighted mean over its suites, a suite over its tasks, a task over its items."""
-    suites = result.groups().get(metric, (metric,))
-    unknown = [suite for suite in suites if suite not in result.scores]
-    if unknown:
-        known = [*result.scores, *result.groups(), PERPLEXITY]
-        raise InputError(f"metric {metric!r} is not in the results; {did_you_mean(metric, known)}")
-    columns = np.flatnonzero(np.isin(result.suites, suites))
-    starts = task_starts(result.suites[columns], result.tasks[columns])
-    names = result.suites[columns][starts]
-    weights = np.array([1.0 / (len(suites) * np.count_nonzero(names == name)) for name in names])
-    return Weighing(columns, starts, weights)
 
 
 def paired_effect(
@@ -49,7 +35,7 @@ def paired_effect(
     Args:
         arm: results of the same items as `against`.
         against: what is subtracted; position i of both is one pair.
-        metric: a suite, a group, or perplexity.
+        metric: a suite, a group, the aggregate, or perplexity.
         rows: positions that count as one replicate (they share a training seed) and are averaged; each its own
             when None.
 
@@ -116,19 +102,35 @@ def _pairs(arm: ArmResults, against: ArmResults, rows: Sequence[Sequence[int]] |
 
 def _score_difference(metric: str, pairs: Pairs) -> _Difference:
     how = weighing(pairs[0][0][0], metric)
+    beside_R = np.array([np.mean([beside_score(a, how) - beside_score(b, how) for a, b in row]) for row in pairs])
+    if how.items is None:
+        return _over_replicates(beside_R)
     change_RI = np.stack([_change(row, how.columns) for row in pairs])
-    squares = mean_squares(100.0 * change_RI, how.starts, how.weights)
-    estimate, items = float(squares.estimate), len(how.columns)
+    squares = mean_squares(100.0 * change_RI, how.starts, how.weights, beside_R)
     testable = float(squares.item_df) >= 1.0  # some task has two items
     if len(pairs) == 1:
-        interval = _interval(estimate, new_items(squares), "new items") if testable else None
-        if len(pairs[0]) > 1:  # averaged positions give fractions, to which McNemar's test does not apply
-            return _Difference(estimate, interval, None, _p(estimate, interval), "t", items)
-        p = mcnemar_p(int((change_RI > 0).sum()), int((change_RI < 0).sum()))
-        return _Difference(estimate, interval, None, p, "exact McNemar", items)
+        return _one_replicate(change_RI, squares, how, len(pairs[0]) == 1, testable)
+    estimate = float(squares.estimate)
     these = _interval(estimate, new_replicates(squares), "new replicates")
-    interval = _interval(estimate, new_items_and_replicates(squares), "new items and replicates") if testable else None
-    return _Difference(estimate, interval, these, _p(estimate, interval), "t", items)
+    scope: Inference = "new replicates and right-or-wrong items" if how.beside else "new items and replicates"
+    interval = _interval(estimate, new_items_and_replicates(squares), scope) if testable else None
+    return _Difference(estimate, interval, these, _p(estimate, interval), "t", how.items)
+
+
+def _one_replicate(change_RI: Array, squares: MeanSquares, how: Weighing, single: bool, testable: bool) -> _Difference:
+    """New items only. Suites without right answers then leave no interval: nothing says how much they vary.
+
+    McNemar's exact test is of items that count alike; where they do not, or where averaged positions (not `single`)
+    give fractions, p is that of t over items.
+    """
+    estimate = float(squares.estimate)
+    if how.beside:
+        return _Difference(estimate, None, None, None, "t", how.items)
+    interval = _interval(estimate, new_items(squares), "new items") if testable else None
+    if not (single and how.alike()):
+        return _Difference(estimate, interval, None, _p(estimate, interval), "t over items", how.items)
+    p = mcnemar_p(int((change_RI > 0).sum()), int((change_RI < 0).sum()))
+    return _Difference(estimate, interval, None, p, "exact McNemar", how.items)
 
 
 def _change(row: list[tuple[ReplicateResult, ReplicateResult]], columns: NDArray[np.int64]) -> Array:
@@ -140,13 +142,17 @@ def _change(row: list[tuple[ReplicateResult, ReplicateResult]], columns: NDArray
 
 
 def _perplexity_difference(pairs: Pairs) -> _Difference:
-    """Relative change in % of `against`, paired by replicate; t over replicates."""
-    changes_R = np.array([np.mean([_relative(one, other) for one, other in row]) for row in pairs])
+    """Relative change in % of `against`, paired by replicate."""
+    return _over_replicates(np.array([np.mean([_relative(one, other) for one, other in row]) for row in pairs]))
+
+
+def _over_replicates(changes_R: Array) -> _Difference:
+    """What is one number per replicate: t over replicates, and nothing from one."""
     estimate = float(changes_R.mean())
-    if len(pairs) == 1:
+    if len(changes_R) == 1:
         return _Difference(estimate, None, None, None, "t", None)
-    df = np.array(len(pairs) - 1.0)
-    se = np.asarray(changes_R.std(ddof=1) / np.sqrt(len(pairs)))
+    df = np.array(len(changes_R) - 1.0)
+    se = np.asarray(changes_R.std(ddof=1) / np.sqrt(len(changes_R)))
     interval = _interval(estimate, Spread(se, np.asarray(t_quantile(df, two_sided())), df, df), "new replicates")
     return _Difference(estimate, interval, None, _p(estimate, interval), "t", None)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from ablab.errors import InputError
 SCORE_TOLERANCE = 0.01  # points by which a stored score may differ from its stored items
 IDENTITY_PARAMS = ("precision", "test_tokens")
 IDENTITY_INPUTS = ("suite", "tokenizer", "tokens")
+ACCURACY = "accuracy"
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,19 @@ class SuiteScore:
     group: str
     chance: float | None
     tasks: Mapping[str, float]
+    metric: str = ACCURACY
+    """'accuracy', or what else makes a score of the items (spearman, r2-increment)."""
+    sections: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Tasks by section where the score is the mean over sections; empty where it is the mean over tasks."""
+
+    def task_weights(self) -> dict[str, float]:
+        """What each task weighs in the score: tasks alike within a section, sections alike. They sum to 1."""
+        sections = self.sections or {"": tuple(self.tasks)}
+        weights = dict.fromkeys(self.tasks, 0.0)
+        for tasks in sections.values():
+            for task in tasks:
+                weights[task] += 1.0 / (len(sections) * len(tasks))
+        return weights
 
 
 @dataclass(frozen=True)
@@ -41,7 +55,10 @@ class LanguageModelling:
 
 @dataclass(frozen=True, eq=False)
 class ReplicateResult:
-    """Scores of one model. The item columns [I] are ordered by suite, task and item id."""
+    """Scores of one model. The item columns [I] are ordered by suite, task and item id.
+
+    `correct` is False for items of suites whose metric is not accuracy: none of their answers is right or wrong.
+    """
 
     directory: Path
     items: NDArray[np.str_]
@@ -90,7 +107,7 @@ def load_result(directory: Path, like: ReplicateResult | None = None) -> Replica
             f"{directory / 'result.json'} is not the result of an evaluation ({error!r}); evaluate again"
         ) from error
     columns = _read_items(directory / "items.parquet")
-    faults = [*_value_faults(scores, modelling), *_item_faults(columns, scores)]
+    faults = [*_value_faults(scores, modelling), *_section_faults(scores), *_item_faults(columns, scores)]
     if faults:
         raise InputError([f"{directory}: {fault}" for fault in faults])
     shared = like is not None and all(np.array_equal(columns[n], c) for n, c in _index(like).items())
@@ -122,7 +139,9 @@ def _index(result: ReplicateResult) -> dict[str, NDArray[np.str_]]:
 def _suite_score(value: Mapping[str, Any]) -> SuiteScore:
     tasks = {name: float(task["score"]) for name, task in value["tasks"].items()}
     chance = None if value["chance"] is None else float(value["chance"])
-    return SuiteScore(float(value["score"]), str(value["group"]), chance, tasks)
+    sections = {name: tuple(of) for name, of in (value.get("sections") or {}).items()}
+    metric = value.get("metric") or ACCURACY
+    return SuiteScore(float(value["score"]), str(value["group"]), chance, tasks, metric, sections)
 
 
 def _read_json(path: Path) -> Any:
@@ -135,7 +154,7 @@ def _read_json(path: Path) -> Any:
 
 
 def _read_items(path: Path) -> dict[str, NDArray[Any]]:
-    """The columns ordered by suite, task, item."""
+    """The columns ordered by suite, task, item; `unjudged` where `correct` is null."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -146,11 +165,15 @@ def _read_items(path: Path) -> dict[str, NDArray[Any]]:
     except (pa.ArrowInvalid, OSError) as error:
         raise InputError(f"{path} cannot be read ({error}); evaluate again") from error
     names = set(table.column_names)
-    if names != {"item", "suite", "task", "correct"} or table["correct"].null_count:
+    if names != {"item", "suite", "task", "correct"}:
         raise InputError(f"{path} lacks item, suite, task or correct (it has {sorted(names)}); evaluate again")
     table = table.sort_by([("suite", "ascending"), ("task", "ascending"), ("item", "ascending")])
     columns = {name: np.asarray(table[name].to_pylist(), dtype=np.str_) for name in ("item", "suite", "task")}
-    return columns | {"correct": np.asarray(table["correct"].to_numpy(), dtype=np.bool_)}
+    correct = table["correct"].combine_chunks()
+    return columns | {
+        "correct": np.asarray(correct.fill_null(False).to_numpy(zero_copy_only=False), dtype=np.bool_),
+        "unjudged": np.asarray(correct.is_null().to_numpy(zero_copy_only=False), dtype=np.bool_),
+    }
 
 
 def _value_faults(scores: Mapping[str, SuiteScore], modelling: LanguageModelling) -> list[str]:
@@ -164,13 +187,32 @@ def _value_faults(scores: Mapping[str, SuiteScore], modelling: LanguageModelling
     return faults
 
 
-def _item_faults(columns: Mapping[str, NDArray[Any]], scores: Mapping[str, SuiteScore]) -> list[str]:
-    """The stored items must give the stored scores, task by task."""
+def _section_faults(scores: Mapping[str, SuiteScore]) -> list[str]:
+    """Sections must hold every task once, and a suite's score be the mean that its tasks give."""
     faults = []
+    for name, score in scores.items():
+        listed = [task for tasks in score.sections.values() for task in tasks]
+        if score.sections and (sorted(listed) != sorted(score.tasks) or not all(score.sections.values())):
+            faults.append(f"suite {name}: its sections hold {listed}, its tasks are {[*score.tasks]}; evaluate again")
+            continue
+        mean = sum(weight * score.tasks[task] for task, weight in score.task_weights().items())
+        if abs(mean - score.score) > SCORE_TOLERANCE:
+            faults.append(f"suite {name}: the score is {score.score}, its tasks give {mean}; evaluate again")
+    return faults
+
+
+def _item_faults(columns: Mapping[str, NDArray[Any]], scores: Mapping[str, SuiteScore]) -> list[str]:
+    """The stored items must give the stored scores, task by task, of suites that are scored right or wrong."""
+    judged = {name: score for name, score in scores.items() if score.metric == ACCURACY}
+    faults = [
+        f"suite {name} has items that are neither right nor wrong, but its metric is accuracy; evaluate again"
+        for name in judged
+        if np.any(columns["unjudged"] & (columns["suite"] == name))
+    ]
     if len(np.unique(columns["item"])) < len(columns["item"]):
         faults.append("items.parquet names an item twice; evaluate again")
-    stored = {(suite, task): value for suite, score in scores.items() for task, value in score.tasks.items()}
-    found = _task_means(columns)
+    stored = {(suite, task): value for suite, score in judged.items() for task, value in score.tasks.items()}
+    found = {key: mean for key, mean in _task_means(columns).items() if key[0] not in scores.keys() - judged.keys()}
     faults += [f"{suite}/{task} has a score but no items" for suite, task in stored if (suite, task) not in found]
     faults += [f"{suite}/{task} has items but no score" for suite, task in found if (suite, task) not in stored]
     for key, value in found.items():

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import textwrap
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -12,12 +13,14 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from ablab.analysis.comparison import Comparison, Effect, Metric, Score
+from ablab.analysis.comparison import Comparison, Effect, Inference, Metric, Score
 
 VERDICT_STYLES = {"supported": "bold green", "contradicted": "bold red", "inconclusive": "yellow", "not run": "dim"}
 SEPARATION = 2  # between columns: the box's own blank, and one of padding
-HEADER_WIDTH = 12  # a longer arm name is broken at its hyphens
+HEADER_WIDTH = 12  # a longer name is broken at its hyphens and underscores
 NOTHING_THERE = "-"
+MANY_ARMS = 6  # with more, arms are rows and metrics columns, so that they are read from top to bottom
+HEADLINE = ("aggregate", "group", "perplexity", "suite")  # order of the columns then
 
 
 @dataclass(frozen=True)
@@ -26,25 +29,61 @@ class Column:
     cells: tuple[Text, ...]
 
     def heading(self) -> str:
-        return "\n".join(textwrap.wrap(self.header, HEADER_WIDTH))
+        return "\n".join(_broken(self.header))
 
     def width(self) -> int:
         return max(map(len, [*self.heading().splitlines(), *(cell.plain for cell in self.cells)]))
 
 
+@dataclass(frozen=True)
+class Grid:
+    """Named rows, columns, and the rows below which a line is drawn."""
+
+    rows: tuple[str, ...]
+    columns: tuple[Column, ...]
+    lines: frozenset[int]
+
+    def turned(self, lines: frozenset[int] = frozenset()) -> Grid:
+        """Rows as columns."""
+        cells = zip(*(column.cells for column in self.columns), strict=True)
+        columns = tuple(Column(name, row) for name, row in zip(self.rows, cells, strict=True))
+        return Grid(tuple(column.header for column in self.columns), columns, lines)
+
+
 def render(comparison: Comparison, console: Console) -> None:
     """Print the comparison. Columns that do not fit the console's width continue in a further block."""
-    metrics = comparison.metrics
     console.print(Text(f"Scores in %, {_replicates(comparison)}", style="bold"))
-    _print_blocks(console, metrics, _score_columns(comparison))
-    others = [arm for arm in comparison.arms if arm != comparison.control]
-    columns = [_effect_column(comparison, arm) for arm in others]
+    many = len(comparison.arms) > MANY_ARMS
+    metrics = sorted(comparison.metrics, key=lambda m: HEADLINE.index(m.kind)) if many else comparison.metrics
+    scores = _grid(metrics, _score_columns(comparison, metrics))
+    others = len(scores.columns) - len(comparison.arms)  # chance and references stand before the arms
+    _print_blocks(console, scores.turned(frozenset({others - 1})) if many else scores)
     if comparison.effects:
+        arms = [arm for arm in comparison.arms if arm != comparison.control]
+        effects = _grid(metrics, [_effect_column(comparison, arm, metrics) for arm in arms])
         console.print(Text(f"Difference from {comparison.control}, {_scope(comparison)}", style="bold"))
-        _print_blocks(console, metrics, columns)
+        _print_blocks(console, effects.turned() if many else effects)
     for line in _remarks(comparison):
         console.print(Padding(Text(line, style="dim"), (0, 0, 0, 2), expand=False))
     _print_claims(console, comparison)
+
+
+def _grid(metrics: Sequence[Metric], columns: Sequence[Column]) -> Grid:
+    """Metrics as rows, with a line where their kind changes."""
+    lines = frozenset(row for row, (one, other) in enumerate(pairwise(metrics)) if one.kind != other.kind)
+    return Grid(tuple(metric.name for metric in metrics), tuple(columns), lines)
+
+
+def _broken(name: str) -> list[str]:
+    """A name in lines of at most HEADER_WIDTH, broken behind hyphens, underscores and blanks where it can be."""
+    lines = [""]
+    for part in re.findall(r"[^-_ ]*[-_ ]|[^-_ ]+", name):
+        if len(lines[-1]) + len(part.rstrip()) > HEADER_WIDTH:
+            lines.append("")
+        lines[-1] += part
+        while len(lines[-1].rstrip()) > HEADER_WIDTH:
+            lines[-1:] = [lines[-1][:HEADER_WIDTH], lines[-1][HEADER_WIDTH:]]
+    return [line.rstrip() for line in lines if line.strip()]
 
 
 def _replicates(comparison: Comparison) -> str:
@@ -54,25 +93,34 @@ def _replicates(comparison: Comparison) -> str:
 
 def _scope(comparison: Comparison) -> str:
     scope = "paired, in points (perplexity: in %)\n95 % intervals for new items and new replicates; * excludes 0"
-    alone = any(effect.replicates == 1 for effect in comparison.effects)
-    return scope + ("; † one replicate: new items only" if alone else "")
+    scopes = {effect.interval.inference for effect in comparison.effects if effect.interval is not None}
+    if any(effect.replicates == 1 for effect in comparison.effects):
+        scope += "; † one replicate: new items only"
+    marked = any(SCOPE_MARKS[inference] == "‡" for inference in scopes)
+    return scope + ("; ‡ some suites without\nright answers: these items of those" if marked else "")
 
 
-def _score_columns(comparison: Comparison) -> list[Column]:
-    chance = Column("chance", tuple(Text("" if m.chance is None else f"{m.chance:.1f}") for m in comparison.metrics))
+SCOPE_MARKS: dict[Inference, str] = {
+    "new items and replicates": "",
+    "new items": "†",
+    "new replicates": "‡",
+    "new replicates and right-or-wrong items": "‡",
+}
+
+
+def _score_columns(comparison: Comparison, metrics: Sequence[Metric]) -> list[Column]:
+    chance = Column("chance", tuple(Text("" if m.chance is None else f"{m.chance:.1f}") for m in metrics))
     references = [
-        Column(r.name, tuple(Text(_number(r.scores[m.name], m)) for m in comparison.metrics))
-        for r in comparison.references
+        Column(r.name, tuple(Text(_number(r.scores[m.name], m)) for m in metrics)) for r in comparison.references
     ]
     arms = [
-        Column(arm, tuple(_score_cell(comparison.score(arm, m.name), m) for m in comparison.metrics))
-        for arm in comparison.arms
+        Column(arm, tuple(_score_cell(comparison.score(arm, m.name), m) for m in metrics)) for arm in comparison.arms
     ]
     return [chance, *references, *arms]
 
 
 def _number(value: float, metric: Metric) -> str:
-    return f"{value:.2f}" if metric.kind == "perplexity" else f"{value:.1f}"
+    return f"{value:.{2 if metric.kind == 'perplexity' else metric.decimals}f}"
 
 
 def _score_cell(score: Score, metric: Metric) -> Text:
@@ -84,36 +132,36 @@ def _score_cell(score: Score, metric: Metric) -> Text:
     return text
 
 
-def _effect_column(comparison: Comparison, arm: str) -> Column:
-    effects = [comparison.effect(arm, comparison.control, metric.name) for metric in comparison.metrics]
-    return Column(arm, tuple(_effect_cell(e, m) for e, m in zip(effects, comparison.metrics, strict=True)))
+def _effect_column(comparison: Comparison, arm: str, metrics: Sequence[Metric]) -> Column:
+    effects = [comparison.effect(arm, comparison.control, metric.name) for metric in metrics]
+    return Column(arm, tuple(_effect_cell(e, m) for e, m in zip(effects, metrics, strict=True)))
 
 
 def _effect_cell(effect: Effect | None, metric: Metric) -> Text:
     if effect is None:
         return Text(NOTHING_THERE, style="dim")
     if effect.interval is None:
-        return Text(f"{effect.estimate:+z.1f} no interval ")
+        return Text(f"{effect.estimate:+z.{metric.decimals}f} no interval ")
     low, high = effect.interval.low, effect.interval.high
     clear = low > 0.0 or high < 0.0
     better = (effect.estimate > 0.0) != (metric.kind == "perplexity")
     style = ("green" if better else "red") if clear else ""
-    mark = ("†" if effect.interval.inference == "new items" else "") + ("*" if clear else " ")
-    return Text(f"{effect.estimate:+z.1f} [{low:z.1f}, {high:z.1f}]{mark}", style=style)
+    mark = ("" if metric.kind == "perplexity" else SCOPE_MARKS[effect.interval.inference]) + ("*" if clear else " ")
+    digits = f"z.{metric.decimals}f"
+    return Text(f"{effect.estimate:+{digits}} [{low:{digits}}, {high:{digits}}]{mark}", style=style)
 
 
-def _print_blocks(console: Console, metrics: Sequence[Metric], columns: Sequence[Column]) -> None:
-    names = Column("", tuple(Text(metric.name) for metric in metrics))
-    for block in _blocks(columns, console.width - names.width() - 2 * SEPARATION):
+def _print_blocks(console: Console, grid: Grid) -> None:
+    names = max(map(len, grid.rows), default=0)
+    for block in _blocks(grid.columns, console.width - names - 2 * SEPARATION):
         table = Table(box=SIMPLE_HEAD, show_edge=False, padding=(0, 0, 0, 1), header_style="bold")
-        table.add_column("", min_width=names.width(), no_wrap=True)
+        table.add_column("", min_width=names, no_wrap=True)
         for column in block:
             table.add_column(
                 Text(column.heading(), justify="right"), justify="right", width=column.width(), overflow="fold"
             )
-        for row, metric in enumerate(metrics):
-            last = row + 1 == len(metrics) or metrics[row + 1].kind != metric.kind
-            table.add_row(names.cells[row], *(column.cells[row] for column in block), end_section=last)
+        for row, name in enumerate(grid.rows):
+            table.add_row(Text(name), *(column.cells[row] for column in block), end_section=row in grid.lines)
         console.print(Padding(table, (0, 0, 1, 1), expand=False))
 
 

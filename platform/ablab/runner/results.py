@@ -13,10 +13,12 @@ from ablab.spec.ablation import Design, differing_paths
 from ablab.spec.canonical import canonical_json
 from ablab.spec.edit import dump
 from ablab.spec.normal import normal
+from ablab.spec.recipe import Recipe
+from ablab.spec.synthetic import EarlyCheckpoint, SmallerModel
 from ablab.store import Store
 from ablab.store.executions import Roles
 
-MODELS = {"good_evaluate": "GOOD", "bad_evaluate": "BAD"}
+MODELS = ("good_evaluate", "bad_evaluate")
 
 
 def roles_of(plan: Plan) -> Roles:
@@ -34,15 +36,45 @@ def compare_roles(design: Design, roles: Roles, store: Store) -> Comparison:
         arm: [_directory(one.get("evaluate"), store) for one in replicates] + [None] * (count - len(replicates))
         for arm, replicates in roles.items()
     }
-    models: dict[str, Path] = {}
-    floor = None
-    for one in (one for replicates in roles.values() for one in replicates):
-        floor = floor or _directory(one.get("floor"), store)
-        for role, name in MODELS.items():
-            directory = _directory(one.get(role), store) if name not in models else None
-            if directory is not None:
-                models[name] = directory
+    floors = (_directory(one.get("floor"), store) for replicates in roles.values() for one in replicates)
+    floor = next((directory for directory in floors if directory is not None), None)
+    models = {
+        name: [directory for stage in stages if (directory := _directory(stage, store)) is not None]
+        for name, stages in reference_stages(design, roles).items()
+    }
     return compare(design, results, floor=floor, models=models)
+
+
+def reference_stages(design: Design, roles: Roles) -> dict[str, tuple[tuple[str, str], ...]]:
+    """Evaluations of every distinct GOOD and BAD by what it is: 'GOOD', 'BAD step 500', 'BAD r100'; GOODs first.
+
+    One name has several where every replicate trains a GOOD of its own. Two different models that would have one name
+    are told apart by the first arm that uses each. Attention dropout has GOOD's weights and no evaluation of its own.
+    """
+    recipes = design.recipes()
+    found: dict[str, dict[tuple[tuple[str, str], ...], str]] = {}  # arm by stages by name
+    for role in MODELS:
+        for arm, replicates in roles.items():
+            stages = tuple(dict.fromkeys(one[role] for one in replicates if role in one))
+            if stages:
+                name = "GOOD" if role == "good_evaluate" else f"BAD {_bad_words(recipes[arm])}"
+                found.setdefault(name, {}).setdefault(stages, arm)
+    return {
+        name if len(by_stages) == 1 else f"{name} ({arm})": stages
+        for name, by_stages in found.items()
+        for stages, arm in by_stages.items()
+    }
+
+
+def _bad_words(recipe: Recipe) -> str:
+    """What a BAD with weights of its own is."""
+    bad = recipe.synthetic.bad if recipe.synthetic else None
+    match bad:
+        case EarlyCheckpoint():
+            return f"step {bad.step}"
+        case SmallerModel():
+            return bad.size
+    raise ValueError(f"no BAD with weights of its own: {bad}")
 
 
 def results_folder(home: Path, label: str, scale: str, design_digest: str) -> Path:

@@ -1,0 +1,72 @@
+"""How suites, tasks and items make a metric: a suite, a group, the aggregate."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ablab.analysis.results import ACCURACY, ReplicateResult, task_starts
+from ablab.errors import InputError, did_you_mean
+from ablab.spec.metrics import AGGREGATE, PERPLEXITY
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Weighing:
+    """What makes a metric: right-or-wrong items, and suites without right answers. All weights sum to 1.
+
+    `columns` [I'] in task order, first column and weight of every task [T].
+    """
+
+    columns: NDArray[np.int64]
+    starts: NDArray[np.int64]
+    weights: Array
+    beside: Mapping[str, float]
+    """Weight of every suite that is not scored right or wrong."""
+
+    @property
+    def items(self) -> int | None:
+        """Right-or-wrong items; None without any."""
+        return len(self.columns) or None
+
+    def alike(self) -> bool:
+        """True when every item weighs the same and nothing stands beside the items."""
+        per_item = self.weights / np.diff(np.append(self.starts, len(self.columns)))
+        return not self.beside and bool(np.ptp(per_item) < 1e-9 * per_item.max())
+
+
+def suites_of(result: ReplicateResult, metric: str) -> tuple[str, ...]:
+    """The suites whose unweighted mean is the metric. Raises `InputError` for an unknown metric."""
+    groups = result.groups()
+    if metric == AGGREGATE:
+        return tuple(result.scores)
+    if metric not in groups and metric not in result.scores:
+        known = [*result.scores, *groups, AGGREGATE, PERPLEXITY]
+        raise InputError(f"metric {metric!r} is not in the results; {did_you_mean(metric, known)}")
+    return groups.get(metric, (metric,))
+
+
+def weighing(result: ReplicateResult, metric: str) -> Weighing:
+    """A group or the aggregate is the unweighted mean over its suites, a suite over its sections or tasks, a task over
+    its items."""
+    suites = suites_of(result, metric)
+    judged = [suite for suite in suites if result.scores[suite].metric == ACCURACY]
+    beside = {suite: 1.0 / len(suites) for suite in suites if suite not in judged}
+    columns = np.flatnonzero(np.isin(result.suites, judged))
+    if not len(columns):
+        return Weighing(columns, np.zeros(0, np.int64), np.zeros(0), beside)
+    starts = task_starts(result.suites[columns], result.tasks[columns])
+    within = {suite: result.scores[suite].task_weights() for suite in judged}
+    first = columns[starts]
+    names = zip(result.suites[first].tolist(), result.tasks[first].tolist(), strict=True)
+    weights = np.array([within[suite][task] / len(suites) for suite, task in names])
+    return Weighing(columns, starts, weights, beside)
+
+
+def beside_score(result: ReplicateResult, how: Weighing) -> float:
+    """What the suites without right answers contribute to the metric, in points."""
+    return sum(weight * result.scores[suite].score for suite, weight in how.beside.items())
