@@ -1,0 +1,134 @@
+"""`ablab data list` and `ablab data fetch`: the corpora and suites of a design, and bringing what is not there."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from ablab.cli.common import console, duration, edits_of, print_json, quantity
+from ablab.corpora.fetch import Fetched, fetch_recipes
+from ablab.corpora.fetch_inventory import BY_HAND, Item, list_items
+from ablab.errors import InputError, RunError
+from ablab.registry.versions import resolve_name
+from ablab.settings import load_settings
+from ablab.spec.ablation import design_faults
+
+LINE_EVERY_S = 10.0
+
+
+def data(arguments: argparse.Namespace) -> None:
+    """List, or fetch and then list."""
+    settings = load_settings()
+    chosen = resolve_name(settings.project, arguments.name)
+    design = chosen.ablation.design(arguments.scale).edited(edits_of(arguments.edits))
+    faults = design_faults(design, f"{chosen.label} at {arguments.scale}")
+    if faults:
+        raise InputError(faults)
+    recipes = list(design.recipes().values())
+    fetched: list[Fetched] = []
+    if arguments.action == "fetch":
+        fetched = fetch_recipes(recipes, settings.data, _silent if arguments.json else _Display())
+    items = list_items(recipes, settings.data)
+    if arguments.json:
+        shown = {"label": chosen.label, "scale": arguments.scale, "data": str(settings.data)}
+        rows = [{**asdict(item), "bytes": _total(item, "bytes"), "words": _total(item, "words")} for item in items]
+        brought = [{"name": f.name, "files": [str(path) for path in f.files], "checked": f.checked} for f in fetched]
+        print_json({**shown, "items": rows} | ({"fetched": brought} if arguments.action == "fetch" else {}))
+    else:
+        for one in fetched:
+            print(f"{one.name}: {len(one.files)} file(s) fetched; {one.checked}")
+        _print_items(items)
+    if arguments.action == "fetch":
+        _by_hand(items)
+
+
+def _by_hand(items: Sequence[Item]) -> None:
+    """Raise RunError with every place that is still empty: nothing says where its content comes from."""
+    lacking = [f"{item.role} {item.name!r}: {file.path}" for item in items for file in item.missing()]
+    if lacking:
+        raise RunError(
+            "these files must be put there by hand, the declaration names no address for them:\n" + "\n".join(lacking)
+        )
+
+
+def _total(item: Item, field: str) -> int | None:
+    """Sum over the files; None while one of them is not known."""
+    values = [getattr(file, field) for file in item.files]
+    return None if None in values or not values else sum(values)
+
+
+def _print_items(items: Sequence[Item]) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False)
+    for column in ("", "name", "state", "bytes", "words", "where it lies", "where it comes from"):
+        table.add_column(column, overflow="fold", no_wrap=column in ("", "state", "bytes", "words"))
+    for item in items:
+        size, words = _total(item, "bytes"), _total(item, "words")
+        origins = (
+            dict.fromkeys(file.origin for file in item.files) if item.files else {"computed when it is needed": None}
+        )
+        cells = (
+            item.role,
+            item.name,
+            item.state,
+            "" if size is None else quantity(size, "B"),
+            "" if words is None else quantity(words),
+            item.path or "",
+            "\n".join(origins),
+        )
+        table.add_row(*map(Text, cells))
+    console().print(table)
+    for item in items:
+        lacking = item.missing()
+        if lacking and item.state != "built in" and len(lacking) < len(item.files):
+            print(f"{item.role} {item.name} lacks {', '.join(file.path for file in lacking)}")
+    if any(item.state in ("missing", "unfinished") and _fetched(item) for item in items):
+        print("`ablab data fetch`, with the same name and scale, brings what has an address")
+
+
+def _fetched(item: Item) -> bool:
+    return any(file.origin != BY_HAND for file in item.missing())
+
+
+def _silent(what: str, done: int, total: int | None, unit: str) -> None:
+    """No display."""
+
+
+class _Display:
+    """Progress on standard error: a line that is written over on a terminal, else a line every ten seconds."""
+
+    def __init__(self) -> None:
+        self._what = ""
+        self._first = (0.0, 0)
+        self._shown = 0.0
+        self._terminal = sys.stderr.isatty()
+
+    def __call__(self, what: str, done: int, total: int | None, unit: str) -> None:
+        now = time.monotonic()
+        if what != self._what:
+            self._what, self._first, self._shown = what, (now, done), 0.0
+        ended = done == total
+        if not ended and now - self._shown < (0.2 if self._terminal else LINE_EVERY_S):
+            return
+        self._shown = now
+        start, end = ("\r\x1b[K", "\n" if ended else "") if self._terminal else ("", "\n")
+        print(f"{start}{self._line(done, total, unit, now)}", end=end, file=sys.stderr, flush=True)
+
+    def _line(self, done: int, total: int | None, unit: str, now: float) -> str:
+        began, before = self._first
+        rate = (done - before) / max(now - began, 1e-9)
+        parts = [
+            f"{self._what[:40]}  {quantity(done)}"
+            + (f" of {quantity(total)}" if total is not None else "")
+            + f" {unit}"
+        ]
+        if done > before:
+            parts.append(f"{quantity(rate)}/s")
+            if total is not None and done < total:
+                parts.append(f"{duration((total - done) / rate)} left")
+        return "  ".join(parts)
