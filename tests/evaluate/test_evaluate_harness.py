@@ -28,19 +28,29 @@ def row(number: int, context: str = "", options: tuple[str, ...] = ("The key.", 
 
 def test_tasks_are_built_once_for_an_unchanged_suite_and_anew_for_a_changed_one(world: Any) -> None:
     world.suite("changing", suites_of([row(0)]))
-    first = harness.build(world.root / "changing")
-    assert harness.build(world.root / "changing") is first
+    first = harness.build(world.root / "changing", {})
+    assert harness.build(world.root / "changing", {}) is first
     world.suite("changing", suites_of([row(0, options=("A key.", "Two key."))]))
-    second = harness.build(world.root / "changing")
+    second = harness.build(world.root / "changing", {})
     assert second is not first
     assert second.task_dict["tasks"]["one/only"].eval_docs[0]["options"] == ["A key.", "Two key."]
 
 
 def test_scores_that_disagree_with_the_items_are_refused() -> None:
     outcomes = [ItemOutcome(f"one/only/{i}", "one", "only", "linguistic", (float(i), 0.5)) for i in range(2)]
-    harness.check_mean("one/only", outcomes, 0.5)
-    with pytest.raises(RunError, match=r"one/only: lm-eval reports accuracy 0.75, but the mean of its items is 0.5"):
-        harness.check_mean("one/only", outcomes, 0.75)
+    docs: list[dict[str, Any]] = [{}, {}]
+    harness.check_score("one/only", outcomes, docs, 0.5)
+    with pytest.raises(RunError, match=r"one/only: lm-eval reports acc 0.75, but that of its items is 0.5"):
+        harness.check_score("one/only", outcomes, docs, 0.75)
+
+
+def test_a_correlation_that_disagrees_with_the_items_is_refused() -> None:
+    metric = "spearman"
+    outcomes = [ItemOutcome(f"one/only/{i}", "one", "only", "g", (float(i), 0.5), metric) for i in range(4)]
+    docs = [{"ratio": ratio} for ratio in (0.1, 0.2, 0.3, 0.25)]
+    harness.check_score("one/only", outcomes, docs, 0.8)
+    with pytest.raises(RunError, match=r"one/only: lm-eval reports spearman 0.9, but that of its items is 0.8"):
+        harness.check_score("one/only", outcomes, docs, 0.9)
 
 
 def test_a_tie_predicts_the_first_option() -> None:
@@ -53,7 +63,7 @@ def test_a_file_with_another_number_of_items_than_its_result_is_refused(world: A
     file = world.root / "short" / "one" / "only.jsonl"
     file.write_text(file.read_text(encoding="utf-8").splitlines()[0] + "\n", encoding="utf-8")
     with pytest.raises(RunError, match="one/only holds 1 items, but its result says 2"):
-        harness.build(world.root / "short")
+        harness.build(world.root / "short", {})
 
 
 @pytest.mark.parametrize(

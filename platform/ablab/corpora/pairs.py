@@ -50,7 +50,7 @@ def tracked_entity(line: str) -> tuple[int, Question]:
 
 
 def nonce_word(line: str) -> Question:
-    """A row of WUG: variants of a sentence between tabs, and the share of people that chose the first. Raises NotARow."""
+    """A row of WUG: variants of a sentence between tabs, and how many people chose the first. Raises NotARow."""
     row = _object(line, "sentences and ratio")
     variants, ratio = tuple(_text(row, "sentences", "variants between tabs").split("\t")), row.get("ratio")
     if len(variants) < 2 or not all(variant.strip() for variant in variants):

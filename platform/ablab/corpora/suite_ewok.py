@@ -1,4 +1,4 @@
-"""EWoK (Ivanova et al. 2024) from its encrypted zip. Its text is only ever in memory: never in a file, cache or message.
+"""EWoK (Ivanova et al. 2024) from its encrypted zip. Its text is in memory alone: in no file, cache or message.
 
 What is supported is the traditional encryption of zip files (ZipCrypto), which `zip -e` makes.
 """

@@ -21,7 +21,7 @@ _CONTROLS = ("Subtlex_log10", "length", "context_length")
 
 
 class Regression(NamedTuple):
-    """Columns of one task: what predicts, what is predicted, how many words make a fit, and whether spillover counts."""
+    """Columns of one task, how many words make a fit, and whether the word before counts."""
 
     predictors: tuple[str, ...]
     times: tuple[str, ...]
@@ -42,7 +42,8 @@ REGRESSIONS: Mapping[str, Regression] = {
 
 # what pandas.read_csv takes for a missing cell
 _MISSING = frozenset(
-    "|#N/A|#N/A N/A|#NA|-1.#IND|-1.#QNAN|-NaN|-nan|1.#IND|1.#QNAN|<NA>|N/A|NA|NULL|NaN|None|n/a|nan|null".split("|")
+    ("", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>")
+    + ("N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null")
 )
 
 

@@ -18,9 +18,10 @@ from lm_eval.tasks import TaskManager
 
 from ablab.errors import RunError
 from ablab.evaluate.items import ItemOutcome, Suite, read_suites, rows_path
+from ablab.evaluate.metrics import ACCURACY, R2_INCREMENT, SPEARMAN, r2_increment, read_word, spearman
 
-OPTIONS_FILE = Path(__file__).parent / "tasks" / "options.yaml"
-METRIC = "acc,none"  # lm-eval's key: metric, filter
+TASKS = Path(__file__).parent / "tasks"
+TASK_FILES = {ACCURACY: "options.yaml", SPEARMAN: "nonce.yaml", R2_INCREMENT: "reading.yaml"}
 TOLERANCE = 1e-9
 
 TaskDict = dict[str, Any]
@@ -38,7 +39,10 @@ class Harness:
 
 @dataclass(frozen=True)
 class Evaluated:
-    """`results` are lm-eval's own numbers, by task (`<suite>/<task>`) and by suite, as shares."""
+    """`results` are lm-eval's own numbers, by task (`<suite>/<task>`) and by suite, as shares.
+
+    A suite with sections has the mean over lm-eval's numbers of its sections.
+    """
 
     results: Mapping[str, float]
     outcomes: Sequence[ItemOutcome]
@@ -47,13 +51,16 @@ class Evaluated:
 _last_built: dict[str, Harness] = {}  # at most one entry, by content: the next checkpoint has the same suites
 
 
-def build(directory: Path) -> Harness:
-    """Tasks of a suite directory; those of the last call again if the content is the same."""
+def build(directory: Path, locations: Mapping[str, Path]) -> Harness:
+    """Tasks of a suite directory; those of the last call again if the content is the same.
+
+    locations: encrypted zips by their SHA-256.
+    """
     suites = read_suites(directory)
     key = _digest(directory, suites)
     if key not in _last_built:
         _last_built.clear()
-        _last_built[key] = Harness(suites, _load(directory, suites))
+        _last_built[key] = Harness(suites, _load(directory, suites, locations))
     return _last_built[key]
 
 
@@ -65,10 +72,10 @@ def _digest(directory: Path, suites: Sequence[Suite]) -> str:
     return total.hexdigest()
 
 
-def _load(directory: Path, suites: Sequence[Suite]) -> TaskDict:
+def _load(directory: Path, suites: Sequence[Suite], locations: Mapping[str, Path]) -> TaskDict:
     """Write a task file for every file of items, which includes ours, and a group file for every suite; load them."""
     with TemporaryDirectory(prefix="ablab-tasks-") as folder:
-        for number, config in enumerate(_configs(directory, suites)):
+        for number, config in enumerate(_configs(directory, suites, locations)):
             (Path(folder) / f"{number:05}.yaml").write_text(json.dumps(config, ensure_ascii=False), encoding="utf-8")
         manager = TaskManager(include_path=folder, include_defaults=False)
         loaded: TaskDict = manager.load([suite.name for suite in suites])
@@ -76,22 +83,49 @@ def _load(directory: Path, suites: Sequence[Suite]) -> TaskDict:
     return loaded
 
 
-def _configs(directory: Path, suites: Sequence[Suite]) -> list[dict[str, Any]]:
-    """lm-eval configurations; JSON is YAML, so they are written as JSON."""
+def _configs(directory: Path, suites: Sequence[Suite], locations: Mapping[str, Path]) -> list[dict[str, Any]]:
+    """lm-eval configurations; JSON is YAML, so they are written as JSON. They hold no text and no password."""
     configs: list[dict[str, Any]] = []
     for suite in suites:
-        names = [task_name(suite.name, task) for task in suite.tasks]
-        mean = {"metric": "acc", "aggregation": "mean", "weight_by_size": False}
-        configs.append({"group": suite.name, "task": names, "aggregate_metric_list": [mean]})
-        for name, task in zip(names, suite.tasks, strict=True):
-            path = str(rows_path(directory, suite.name, task).resolve())
-            configs.append({"include": str(OPTIONS_FILE), "task": name, "dataset_kwargs": {"path": path}})
+        configs += _groups(suite)
+        for task in suite.tasks:
+            source: dict[str, Any] = {
+                "path": str(rows_path(directory, suite.name, task).resolve()),
+                "metric": suite.metric,
+            }
+            if suite.encrypted is not None:
+                path = str(locations[suite.encrypted])
+                source["archive"] = {"path": path, "sha256": suite.encrypted, "task": task}
+            include = str(TASKS / TASK_FILES[suite.metric])
+            configs.append({"include": include, "task": task_name(suite.name, task), "dataset_kwargs": source})
     return configs
+
+
+def _groups(suite: Suite) -> list[dict[str, Any]]:
+    """A group with the unweighted mean over the tasks: of the suite, or of each of its sections."""
+    mean = [{"metric": suite.metric, "aggregation": "mean", "weight_by_size": False}]
+    if suite.sections is None:
+        names = [task_name(suite.name, task) for task in suite.tasks]
+        return [{"group": suite.name, "task": names, "aggregate_metric_list": mean}]
+    groups: list[dict[str, Any]] = [
+        {
+            "group": section_name(suite.name, section),
+            "task": [task_name(suite.name, task) for task in tasks],
+            "aggregate_metric_list": mean,
+        }
+        for section, tasks in suite.sections.items()
+    ]
+    return [*groups, {"group": suite.name, "task": [group["group"] for group in groups]}]
 
 
 def task_name(suite: str, task: str) -> str:
     """Name of a task inside lm-eval; cannot be a suite's name, which holds no slash."""
     return f"{suite}/{task}"
+
+
+def section_name(suite: str, section: str) -> str:
+    """Name of a section's group inside lm-eval; cannot be a task's name, which has one slash."""
+    return f"{suite}//{section}"
 
 
 def _check_counts(loaded: TaskDict, suites: Sequence[Suite]) -> None:
@@ -107,16 +141,31 @@ def _check_counts(loaded: TaskDict, suites: Sequence[Suite]) -> None:
 
 def run(lm: LM, harness: Harness) -> Evaluated:
     """Score every item with `lm` through lm-eval. Raises `RunError` if items and lm-eval's numbers disagree."""
-    # no bootstrap: ablab has paired statistics of its own; no samples: they would hash every item's text
+    # no bootstrap: ablab has paired statistics of its own; no samples: they would hold every item's text
     report = evaluate(lm=lm, task_dict=harness.task_dict, bootstrap_iters=0, log_samples=False)
-    results = {name: float(metrics[METRIC]) for name, metrics in report["results"].items()}
+    results: dict[str, float] = {}
     outcomes: list[ItemOutcome] = []
     for suite in harness.suites:
         for task in suite.tasks:
-            found = _outcomes(harness.task_dict["tasks"][task_name(suite.name, task)], suite, task)
-            check_mean(task_name(suite.name, task), found, results[task_name(suite.name, task)])
+            name = task_name(suite.name, task)
+            found = _outcomes(harness.task_dict["tasks"][name], suite, task)
+            results[name] = _number(report["results"], name, suite.metric)
+            check_score(name, found, harness.task_dict["tasks"][name].eval_docs, results[name])
             outcomes += found
+        groups = [suite.name] if suite.sections is None else [section_name(suite.name, s) for s in suite.sections]
+        means = [_number(report["results"], group, suite.metric) for group in groups]
+        results[suite.name] = math.fsum(means) / len(means)
     return Evaluated(results, outcomes)
+
+
+def _number(results: Mapping[str, Mapping[str, Any]], name: str, metric: str) -> float:
+    found = float(results[name][f"{metric},none"])  # lm-eval's key: metric, filter
+    if not math.isfinite(found):
+        raise RunError(
+            f"{name}: its {metric} is {found}",
+            "the model gives every item the same answer, or its data cannot be fitted; leave the suite out",
+        )
+    return found
 
 
 def _outcomes(task: Any, suite: Suite, name: str) -> list[ItemOutcome]:
@@ -126,14 +175,23 @@ def _outcomes(task: Any, suite: Suite, name: str) -> list[ItemOutcome]:
         log_prob, _ = instance.filtered_resps["none"]
         log_probs[instance.doc_id].append(log_prob)
     docs = task.eval_docs
-    return [ItemOutcome(docs[i]["id"], suite.name, name, suite.group, tuple(lps)) for i, lps in log_probs.items()]
+    return [
+        ItemOutcome(docs[i]["id"], suite.name, name, suite.group, tuple(found), suite.metric)
+        for i, found in log_probs.items()
+    ]
 
 
-def check_mean(name: str, outcomes: Sequence[ItemOutcome], reported: float) -> None:
-    """The items' mean must be the number that lm-eval reports; `RunError` otherwise."""
-    mean = sum(outcome.correct for outcome in outcomes) / len(outcomes)
-    if not math.isclose(mean, reported, abs_tol=TOLERANCE):
+def check_score(name: str, outcomes: Sequence[ItemOutcome], docs: Sequence[Mapping[str, Any]], reported: float) -> None:
+    """The score of the items as they are written must be the number that lm-eval reports; `RunError` otherwise."""
+    metric = outcomes[0].metric
+    if metric == SPEARMAN:
+        found = spearman([(one.value or 0.0, doc["ratio"]) for one, doc in zip(outcomes, docs, strict=True)])
+    elif metric == R2_INCREMENT:
+        found = r2_increment([read_word(doc, one.log_probs) for one, doc in zip(outcomes, docs, strict=True)])
+    else:
+        found = sum(bool(outcome.correct) for outcome in outcomes) / len(outcomes)
+    if not math.isclose(found, reported, abs_tol=TOLERANCE):
         raise RunError(
-            f"{name}: lm-eval reports accuracy {reported}, but the mean of its items is {mean}",
+            f"{name}: lm-eval reports {metric} {reported}, but that of its items is {found}",
             "the installed lm-eval scores in another way than ablab expects; use the locked version",
         )

@@ -11,7 +11,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ablab.corpora.pairs import Question
 from ablab.errors import RunError
+from ablab.evaluate.metrics import ACCURACY, R2_INCREMENT, SPEARMAN, first_share
 
 SCHEMA = pa.schema(
     [
@@ -21,40 +23,64 @@ SCHEMA = pa.schema(
         ("group", pa.string()),
         ("correct", pa.bool_()),
         ("prediction", pa.int32()),
+        ("value", pa.float64()),
         ("log_probs", pa.list_(pa.float64())),
     ]
 )
 MAX_FAULTS = 5  # faults of one file that are worth reading
 
+_FIELDS: Mapping[str, tuple[str, ...]] = {
+    ACCURACY: (),
+    SPEARMAN: ("ratio",),
+    R2_INCREMENT: ("predictors", "times"),
+}
+
 
 @dataclass(frozen=True)
 class Suite:
-    """One suite: its group, what chance scores in %, and the number of items of every task."""
+    """One suite: its group, what chance scores in % (None without), and the number of items of every task."""
 
     name: str
     group: str
-    chance: float
+    chance: float | None
     tasks: Mapping[str, int]
+    metric: str = ACCURACY
+    sections: Mapping[str, Sequence[str]] | None = None
+    """Tasks by section, where the score is the mean over the sections' means."""
+    encrypted: str | None = None
+    """SHA-256 of the zip that alone holds the text of the items."""
 
 
 @dataclass(frozen=True)
 class ItemOutcome:
-    """What a model did with one item. `log_probs` in nats, one for each option; option 0 is correct."""
+    """What a model did with one item. `log_probs` in nats: one for each option, of which 0 is correct where one is.
+
+    A word that was read has its own, and in self-paced reading behind it that of the word before.
+    """
 
     item: str
     suite: str
     task: str
     group: str
     log_probs: tuple[float, ...]
+    metric: str = ACCURACY
 
     @property
     def prediction(self) -> int:
         """The most probable option; the first of exact equals, so that a tie counts as correct."""
-        return self.log_probs.index(max(self.log_probs))
+        return 0 if self.metric == R2_INCREMENT else self.log_probs.index(max(self.log_probs))
 
     @property
-    def correct(self) -> bool:
-        return self.prediction == 0
+    def correct(self) -> bool | None:
+        """None where no option is the right one."""
+        return self.prediction == 0 if self.metric == ACCURACY else None
+
+    @property
+    def value(self) -> float | None:
+        """p(variant 0) of a nonce word, surprisal in nats of a word that was read."""
+        if self.metric == SPEARMAN:
+            return first_share(self.log_probs)
+        return -self.log_probs[0] if self.metric == R2_INCREMENT else None
 
 
 class Rows(list[dict[str, Any]]):
@@ -67,7 +93,15 @@ def read_suites(directory: Path) -> list[Suite]:
     """The suites that the result of a suite stage lists, in its order."""
     result = json.loads((directory / "result.json").read_text(encoding="utf-8"))
     return [
-        Suite(name, entry["group"], float(entry["chance"]), dict(entry["tasks"]))
+        Suite(
+            name,
+            entry["group"],
+            entry["chance"],
+            dict(entry["tasks"]),
+            entry.get("metric", ACCURACY),
+            entry.get("sections"),
+            entry.get("encrypted"),
+        )
         for name, entry in result["suites"].items()
     ]
 
@@ -76,12 +110,17 @@ def rows_path(directory: Path, suite: str, task: str) -> Path:
     return directory / suite / f"{task}.jsonl"
 
 
-def read_rows(path: Path) -> Rows:
-    """The items of one file. Raises `RunError` with every fault, up to five."""
+def read_rows(path: Path, metric: str = ACCURACY, text: Sequence[Question] | None = None) -> Rows:
+    """The items of one file. Raises `RunError` with every fault, up to five.
+
+    text: what the items with their ids alone ask, by number; it stays in memory.
+    """
     with path.open(encoding="utf-8") as lines:
         rows = Rows(json.loads(line) for line in lines)
-    faults = [fault for row in rows if (fault := _fault(row))]
     ids = [row.get("id") for row in rows]
+    if text is not None:
+        rows = Rows(_with_text(row, text) for row in rows)
+    faults = [fault for row in rows if (fault := _fault(row, metric))]
     if len(set(ids)) < len(ids):
         faults.append("two items have the same id")
     if not rows:
@@ -92,13 +131,22 @@ def read_rows(path: Path) -> Rows:
     return rows
 
 
-def _fault(row: Mapping[str, Any]) -> str | None:
+def _with_text(row: Mapping[str, Any], text: Sequence[Question]) -> dict[str, Any]:
+    number = int(row["id"].rpartition("/")[2])
+    if number >= len(text):
+        raise RunError(f"item {row['id']}: the zip holds {len(text)} rows", "evaluate with the zip of this suite")
+    return {**row, "context": text[number].context, "options": list(text[number].options)}
+
+
+def _fault(row: Mapping[str, Any], metric: str) -> str | None:
     name, context, options = row.get("id"), row.get("context"), row.get("options")
     if not isinstance(name, str) or not isinstance(context, str):
         return f"item {name!r} must have an id and a context that are strings"
-    if not isinstance(options, list) or len(options) < 2 or not all(isinstance(o, str) and o for o in options):
-        return f"item {name!r} must have two or more options that are strings and not empty"
-    return None
+    least, words = (1, "one option") if metric == R2_INCREMENT else (2, "two or more options")
+    if not isinstance(options, list) or len(options) < least or not all(isinstance(o, str) and o for o in options):
+        return f"item {name!r} must have {words} that are strings and not empty"
+    lacking = [field for field in _FIELDS[metric] if field not in row]
+    return f"item {name!r} has no {' and no '.join(lacking)}" if lacking else None
 
 
 def write_items(path: Path, outcomes: Sequence[ItemOutcome]) -> None:

@@ -36,33 +36,66 @@ class ScoredLM(LM):  # type: ignore[misc]
         Equal texts are scored once, so equal options have exactly equal scores. Raises `RunError` for a text that
         is longer than the model's context, for a completion without a token, for a score that is not finite.
         """
-        queries = self._queries(requests)
-        unique = list(dict.fromkeys(queries))
-        scores = dict(zip(unique, self._scorer.completions(unique), strict=True))
-        for request, query in zip(requests, queries, strict=True):
-            if not math.isfinite(scores[query]):
-                raise RunError(
-                    f"item {request.doc['id']}, option {request.idx}: its log-probability is {scores[query]}",
-                    "the model has diverged; evaluate an earlier checkpoint or train with a lower learning rate",
-                )
-        return [(scores[query], False) for query in queries]
-
-    def _queries(self, requests: Sequence[Instance]) -> list[Query]:
         texts = [context + completion for context, completion in (request.args for request in requests)]
-        unique = list(dict.fromkeys(texts))
-        encodings = dict(zip(unique, self._tokenizer.encode_batch(unique), strict=True))
+        encodings = self._encodings(texts)
         queries = [_query(encodings[text], len(request.args[0])) for text, request in zip(texts, requests, strict=True)]
         for request, query in zip(requests, queries, strict=True):
             if query.first == len(query.tokens):
-                raise RunError(f"item {request.doc['id']}, option {request.idx}: the tokenizer leaves no token of it")
-        self._check_lengths(requests, queries)
-        return queries
+                raise _no_token(request)
+        return self._answers(requests, [(query,) for query in queries])
 
-    def _check_lengths(self, requests: Sequence[Instance], queries: Sequence[Query]) -> None:
+    def word_loglikelihood(self, requests: Sequence[Instance]) -> list[tuple[float, bool]]:
+        """Sums in nats over the tokens of a word that is tokenized by itself, as the public pipeline reads words.
+
+        The context of every token but the first is the text so far, tokenized anew. Errors as `loglikelihood`.
+        """
+        words = list(dict.fromkeys(request.args for request in requests))
+        spelled = {word: self._tokenizer.encode(word, add_special_tokens=False).ids for word in {w for _, w in words}}
+        steps = {word: self._steps(word[0], spelled[word[1]]) for word in words}
+        for request in requests:
+            if not steps[request.args]:
+                raise _no_token(request)
+        encodings = self._encodings([text for of_word in steps.values() for text, _ in of_word])
+        parts = {
+            word: tuple(Query((*encodings[text].ids, token), len(encodings[text].ids)) for text, token in of_word)
+            for word, of_word in steps.items()
+        }
+        return self._answers(requests, [parts[request.args] for request in requests])
+
+    def _steps(self, context: str, tokens: Sequence[int]) -> list[tuple[str, int]]:
+        """For every token of a word the text before it and the token: the first is spelled anew behind others."""
+        steps, text = [], context
+        for place, token in enumerate(tokens):
+            piece = self._tokenizer.decode([token], skip_special_tokens=False)
+            target = token if place == 0 else self._tokenizer.encode(piece, add_special_tokens=False).ids[0]
+            steps.append((text, target))
+            text += piece
+        return steps
+
+    def _encodings(self, texts: Sequence[str]) -> dict[str, Any]:
+        unique = list(dict.fromkeys(texts))
+        return dict(zip(unique, self._tokenizer.encode_batch(unique), strict=True))
+
+    def _answers(self, requests: Sequence[Instance], parts: Sequence[tuple[Query, ...]]) -> list[tuple[float, bool]]:
+        """The sum over the queries of every request."""
+        self._check_lengths(requests, parts)
+        unique = list(dict.fromkeys(query for queries in parts for query in queries))
+        scores = dict(zip(unique, self._scorer.completions(unique), strict=True))
+        sums = [math.fsum(scores[query] for query in queries) for queries in parts]
+        for request, found in zip(requests, sums, strict=True):
+            if not math.isfinite(found):
+                raise RunError(
+                    f"item {request.doc['id']}, option {request.idx}: its log-probability is {found}",
+                    "the model has diverged; evaluate an earlier checkpoint or train with a lower learning rate",
+                )
+        return [(found, False) for found in sums]
+
+    def _check_lengths(self, requests: Sequence[Instance], parts: Sequence[tuple[Query, ...]]) -> None:
         limit = self._scorer.context
         if limit is None:
             return
-        long = [(r, len(q.tokens)) for r, q in zip(requests, queries, strict=True) if len(q.tokens) > limit]
+        lengths = [max(len(query.tokens) for query in queries) for queries in parts]
+        long = [(request, length) for request, length in zip(requests, lengths, strict=True) if length > limit]
         if long:
             request, tokens = max(long, key=lambda pair: pair[1])
             raise RunError(
@@ -84,6 +117,10 @@ def _query(encoding: Any, start: int) -> Query:
     """The first scored token ends past character `start`; ends never fall, and `<s>` ends at character 0."""
     first = bisect_right(encoding.offsets, start, key=_end)
     return Query(tuple(encoding.ids), max(1, first))
+
+
+def _no_token(request: Instance) -> RunError:
+    return RunError(f"item {request.doc['id']}, option {request.idx}: the tokenizer leaves no token of it")
 
 
 def _end(offsets: tuple[int, int]) -> int:

@@ -11,6 +11,7 @@ from ablab.evaluate import harness
 from ablab.evaluate.harness import Evaluated, Harness, task_name
 from ablab.evaluate.items import Suite, write_items
 from ablab.evaluate.lm import ScoredLM
+from ablab.evaluate.metrics import ACCURACY
 from ablab.evaluate.perplexity import language_modelling, read_stream
 from ablab.evaluate.scoring import TokenScorer
 from ablab.store.context import StageContext
@@ -18,7 +19,7 @@ from ablab.store.context import StageContext
 
 def measure(ctx: StageContext, scorer: TokenScorer, tokenizer: Tokenizer) -> dict[str, Any]:
     """Write `items.parquet`; return `suites` (scores in %) and `language_modelling` of the stage's result."""
-    suites = harness.build(ctx.inputs["suite"])
+    suites = harness.build(ctx.inputs["suite"], ctx.locations)
     evaluated = harness.run(ScoredLM(scorer, tokenizer), suites)
     write_items(ctx.out / "items.parquet", evaluated.outcomes)
     stream = read_stream(ctx.inputs["tokens"], "test", ctx.params["test_tokens"])
@@ -30,8 +31,8 @@ def _scores(suites: Harness, evaluated: Evaluated) -> dict[str, Any]:
 
 
 def _suite_scores(suite: Suite, results: Mapping[str, float]) -> dict[str, Any]:
-    """lm-eval's numbers in %; its group takes the unweighted mean over the tasks."""
-    return {
+    """lm-eval's numbers in %; a suite takes the unweighted mean over its tasks, or over its sections' means."""
+    scores: dict[str, Any] = {
         "score": 100 * results[suite.name],
         "group": suite.group,
         "chance": suite.chance,
@@ -40,3 +41,8 @@ def _suite_scores(suite: Suite, results: Mapping[str, float]) -> dict[str, Any]:
             for task, items in suite.tasks.items()
         },
     }
+    if suite.metric != ACCURACY:
+        scores["metric"] = suite.metric
+    if suite.sections is not None:
+        scores["sections"] = {section: list(tasks) for section, tasks in suite.sections.items()}
+    return scores

@@ -1,4 +1,4 @@
-"""The one kind of lm-eval task that ablab uses: an item with options, of which the first is correct."""
+"""The kinds of lm-eval task that ablab uses: an item with options, and a word that people read."""
 
 from __future__ import annotations
 
@@ -9,7 +9,11 @@ from typing import Any
 from lm_eval.api.instance import Instance
 from lm_eval.api.task import ConfigurableTask
 
+from ablab.corpora.suite_ewok import read_archive
 from ablab.evaluate.items import read_rows
+
+WORD = "word_loglikelihood"
+"""Request type of a word that is tokenized by itself."""
 
 
 class OptionsTask(ConfigurableTask):  # type: ignore[misc]
@@ -25,8 +29,12 @@ class OptionsTask(ConfigurableTask):  # type: ignore[misc]
         super().__init__(config={key: value for key, value in config.items() if key != "class"})
 
     def download(self, dataset_kwargs: Mapping[str, Any] | None = None, **_: Any) -> None:
-        """Read the items of `dataset_kwargs["path"]`."""
-        self.dataset = {"test": read_rows(Path((dataset_kwargs or {})["path"]))}
+        """Read the items of `dataset_kwargs`: `path` and `metric`, and the `archive` that holds their text if any."""
+        source = dataset_kwargs or {}
+        text = None
+        if archive := source.get("archive"):
+            text = read_archive(Path(archive["path"]), archive["sha256"], archive["task"])[archive["task"]]
+        self.dataset = {"test": read_rows(Path(source["path"]), source["metric"], text)}
 
     def build_all_requests(self, **_: Any) -> None:
         """One instance for each option. Called again, it keeps them and forgets the last model's answers.
@@ -42,3 +50,21 @@ class OptionsTask(ConfigurableTask):  # type: ignore[misc]
         for instance in self._instances:
             instance.resps = []
             instance.filtered_resps = {}
+
+
+class ReadingTask(OptionsTask):
+    """A word in its context and, where it counts, the word before it in its own.
+
+    A word that begins with a space is scored as any completion. One that does not is tokenized by itself, as the
+    public pipeline does (`ScoredLM.word_loglikelihood`).
+    """
+
+    def construct_requests(self, doc: Mapping[str, Any], ctx: str, **kwargs: Any) -> list[Instance]:
+        """One instance for the word, a second one for the previous word."""
+        words = [(ctx, doc["options"][0])]
+        if "previous" in doc:
+            words.append((doc["previous"]["context"], doc["previous"]["option"]))
+        return [
+            Instance("loglikelihood" if arguments[1].startswith(" ") else WORD, doc, arguments, index, **kwargs)
+            for index, arguments in enumerate(words)
+        ]
