@@ -36,7 +36,8 @@ def task(stage: Stage, root: Path, **changes: Any) -> dict[str, Any]:
     return {
         "key": stage.key,
         "identity": stage.identity,
-        "uses": [[s.kind, s.key] for s in stage.inputs.values()],
+        "uses": [[s.kind, s.key, []] for s in stage.inputs.values()],
+        "steps": [],
         "inputs": {name: str(store.directory(s.kind, s.key)) for name, s in stage.inputs.items()},
         "locations": {},
         "store": str(root),

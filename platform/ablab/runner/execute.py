@@ -17,8 +17,10 @@ from ablab.runner.leases import LeaseKeeper
 from ablab.runner.plan import Plan, PlannedStage
 from ablab.runner.pool import Pool, WorkerProcess
 from ablab.runner.progress import View
+from ablab.spec.checkpoints import steps_needed
 from ablab.spec.placement import Placement
 from ablab.store import Store
+from ablab.store.removal import wait_for_gc
 
 WAIT_S = 0.2
 LOOK_AGAIN_S = 1.0  # at a stage that another process computes
@@ -46,6 +48,9 @@ class Executor:
 
     def run(self) -> None:
         """Compute what is missing. Raises `RunError` after everything that could be computed has been."""
+        # The execution is recorded by now, so an `ablab gc` that begins later spares what it needs.
+        wait_for_gc(self.store, self.view.note)
+        self.plan.refresh(self.store)
         if not any(True for _ in self.plan.todo()):
             return
         self._weights = chain_seconds(self.plan)
@@ -105,7 +110,7 @@ class Executor:
     def _claim(self, planned: PlannedStage, leases: LeaseKeeper) -> bool:
         """True when this process may compute the stage. Another's finished work is taken as it is."""
         if leases.acquire(planned.key):
-            if self.store.has(planned.stage.kind, planned.key):  # finished elsewhere just before
+            if planned.is_in(self.store):  # finished elsewhere just before
                 leases.release(planned.key)
                 self._complete(planned)
                 return False
@@ -121,14 +126,15 @@ class Executor:
         self._waiting[planned.key] = time.monotonic() + LOOK_AGAIN_S
 
     def _send(self, worker: WorkerProcess, planned: PlannedStage) -> None:
-        stage = planned.stage
+        stage, needed = planned.stage, steps_needed(planned.stage)
         worker.task = planned.key
         self.view.started(planned)
         worker.send(
             {
                 "key": planned.key,
                 "identity": stage.identity,
-                "uses": [[s.kind, s.key] for s in stage.inputs.values()],
+                "steps": sorted(planned.steps),
+                "uses": [[s.kind, s.key, sorted(needed.get(name, ()))] for name, s in stage.inputs.items()],
                 "inputs": {name: str(self.store.directory(s.kind, s.key)) for name, s in stage.inputs.items()},
                 "locations": dict(stage.locations),
                 "store": str(self.store.root),
@@ -210,7 +216,7 @@ class Executor:
                 self._renewed.add(planned.key)
                 self.view.note(f"{planned.title} is damaged ({faults}); kept as {one['aside']}; computing it again")
             # Without `aside` another process has moved it, has computed it again already, or is about to do either.
-            if not self.store.has(planned.stage.kind, planned.key):
+            if not planned.is_in(self.store):
                 planned.state = "unneeded"
                 self.plan.demand(planned.key, self.store)
 

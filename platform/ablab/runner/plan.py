@@ -8,12 +8,15 @@ from typing import Any
 
 from ablab.runner.estimate import Estimate, estimate
 from ablab.spec.ablation import Design
+from ablab.spec.checkpoints import steps_needed
 from ablab.spec.lower import Lowered, lower
 from ablab.spec.placement import Numerics
 from ablab.spec.recipe import Recipe
 from ablab.spec.stages import Stage
 from ablab.store import Store
+from ablab.store.pruned import pruned_steps, removed
 
+UNNEEDED = "absent, and everything that used it is in the store"
 RESULT_ROLES = frozenset({"evaluate", "floor", "describe", "good_evaluate", "bad_evaluate"})
 
 
@@ -36,10 +39,21 @@ class PlannedStage:
     why: str
     estimate: Estimate
     children: list[PlannedStage] = field(default_factory=list)
+    steps: set[int] = field(default_factory=set)
+    """Declared checkpoints that stages which are to be computed read of it; a removed one is no cache hit."""
 
     @property
     def key(self) -> str:
         return self.stage.key
+
+    @property
+    def is_result(self) -> bool:
+        """Something is read off it: it is computed when absent, whether or not another stage needs it."""
+        return any(use.role in RESULT_ROLES for use in self.uses)
+
+    def is_in(self, store: Store) -> bool:
+        """It is finished, and nothing that is needed of it was removed."""
+        return store.has(self.stage.kind, self.key, self.steps)
 
     @property
     def title(self) -> str:
@@ -67,11 +81,27 @@ class Plan:
     def demand(self, key: str, store: Store) -> list[PlannedStage]:
         """Mark an absent stage, and what it needs and is absent, as to be computed; returns what was marked."""
         planned = self.stages[key]
-        if store.has(planned.stage.kind, key) or planned.state in ("new", "resumable"):
+        if planned.is_in(store) or planned.state in ("new", "resumable"):
             return []
-        planned.state, planned.why = _absent(planned.stage, store)
-        marked = [planned]
-        for upstream in planned.stage.inputs.values():
+        planned.state, planned.why = _absent(planned, store)
+        return [planned, *self._demand_inputs(planned, store)]
+
+    def refresh(self, store: Store) -> None:
+        """Look again at what was there: what was removed since, and is called for, is to be computed."""
+        for planned in self.stages.values():
+            if planned.state == "cached" and not planned.is_in(store):
+                planned.state, planned.why = "unneeded", UNNEEDED
+        for planned in list(self.stages.values()):
+            if planned.is_result:
+                self.demand(planned.key, store)
+            if planned.state in ("new", "resumable"):
+                self._demand_inputs(planned, store)
+
+    def _demand_inputs(self, planned: PlannedStage, store: Store) -> list[PlannedStage]:
+        marked = []
+        needed = steps_needed(planned.stage)
+        for name, upstream in planned.stage.inputs.items():
+            self.stages[upstream.key].steps |= needed.get(name, set())
             marked += self.demand(upstream.key, store)
         return marked
 
@@ -134,7 +164,7 @@ def make_plan(
             planned[upstream].children.append(item)
     plan = Plan(design, arms, planned)
     for key, item in planned.items():
-        if any(use.role in RESULT_ROLES for use in item.uses):
+        if item.is_result:
             plan.demand(key, store)
     return plan
 
@@ -151,11 +181,16 @@ def _uses(arms: dict[str, tuple[Lowered, ...]]) -> dict[str, list[Use]]:
 def _state(stage: Stage, store: Store) -> tuple[str, str]:
     if store.has(stage.kind, stage.key):
         return "cached", "in the store"
-    return "unneeded", "absent, and everything that used it is in the store"
+    return "unneeded", UNNEEDED
 
 
-def _absent(stage: Stage, store: Store) -> tuple[str, str]:
+def _absent(planned: PlannedStage, store: Store) -> tuple[str, str]:
+    stage = planned.stage
+    gone = pruned_steps(store.directory(stage.kind, stage.key)) & planned.steps
+    why = [removed(gone)] if gone else []
     if store.has_work(stage.key):
-        return "resumable", "an interrupted run left work to go on from"
+        return "resumable", "; ".join([*why, "an interrupted run left work to go on from"])
+    if why:
+        return "new", why[0]
     waiting = sorted({s.kind for s in stage.inputs.values() if not store.has(s.kind, s.key)})
     return "new", f"needs {', '.join(waiting)} first" if waiting else "not in the store"

@@ -15,6 +15,7 @@ from ablab.spec.base import build
 from ablab.spec.canonical import canonical_json
 from ablab.store import Store
 from ablab.store.executions import Execution
+from ablab.store.pruned import pruned_steps, removed
 from ablab.tracking.views import ArmView, DatasetView, ExecutionView, ModelView, StageView, model_name
 
 CONTEXTS = {"corpus": "train", "generate": "synthetic", "suite": "test"}
@@ -100,6 +101,7 @@ def _arms(store: Store, record: Execution, design: Design, comparison: Compariso
                 stages={role: key for role, (_, key) in roles.items()},
                 datasets=tuple(_datasets(store, done)),
                 model=_model(store, record, arm, names[position].name, done),
+                remark=_remark(store, done),
                 status="finished" if "evaluate" in done else record.status,
             )
 
@@ -122,7 +124,7 @@ def _datasets(store: Store, roles: Mapping[str, tuple[str, str]]) -> Iterator[Da
 def _model(
     store: Store, record: Execution, arm: str, replicate: str, roles: Mapping[str, tuple[str, str]]
 ) -> ModelView | None:
-    if not {"train", "select", "tokenizer"} <= set(roles):
+    if not {"train", "select", "tokenizer"} <= set(roles) or _judged_and_removed(store, roles):
         return None
     return ModelView(
         train=roles["train"][1],
@@ -131,6 +133,19 @@ def _model(
         name=model_name(record.ablation, record.scale, arm),
         alias=replicate,
     )
+
+
+def _judged_and_removed(store: Store, roles: Mapping[str, tuple[str, str]]) -> set[int]:
+    """The step whose model was judged, if it was removed from the store since."""
+    if not {"train", "select"} <= set(roles):
+        return set()
+    return {store.result(*roles["select"])["step"]} & pruned_steps(store.directory(*roles["train"]))
+
+
+def _remark(store: Store, roles: Mapping[str, tuple[str, str]]) -> str:
+    """What a reader should know of an arm whose model is not shown."""
+    gone = _judged_and_removed(store, roles)
+    return f"The model that was judged is not here: {removed(gone)}." if gone else ""
 
 
 def _stages(store: Store, record: Execution) -> Iterator[StageView]:

@@ -22,6 +22,7 @@ from ablab.spec.placement import Numerics
 from ablab.spec.stages import KINDS
 from ablab.store import Progress, StageContext, Store
 from ablab.store.files import read_json
+from ablab.store.pruned import pruned_steps, removed
 
 PROGRESS_INTERVAL_S = 0.25
 
@@ -46,7 +47,7 @@ def compute(task: dict[str, Any], send: Send) -> dict[str, Any]:
     store = _store(task["store"])
     if damaged := _damaged(store, task["uses"]):
         return {"found": key, "damaged": damaged}
-    attempt = store.begin(kind, key, Numerics.model_validate(task["numerics"]))
+    attempt = store.begin(kind, key, Numerics.model_validate(task["numerics"]), task["steps"])
     if attempt is None:
         return {"busy": key}
     costs: dict[str, float] = {}
@@ -74,11 +75,13 @@ def compute(task: dict[str, Any], send: Send) -> dict[str, Any]:
     return {"done": key, "costs": costs, "bytes": size}
 
 
-def _damaged(store: Store, uses: list[list[str]]) -> list[dict[str, Any]]:
+def _damaged(store: Store, uses: list[tuple[str, str, list[int]]]) -> list[dict[str, Any]]:
     """The inputs that are not as they were recorded, each with where it was moved (None: not by this process)."""
     found = []
-    for kind, key in uses:
-        if faults := store.faults(kind, key):
+    for kind, key, steps in uses:
+        if gone := pruned_steps(store.directory(kind, key)) & frozenset(steps):
+            found.append({"key": key, "faults": [removed(gone)], "aside": None})
+        elif faults := store.faults(kind, key):
             aside = store.set_aside(kind, key)
             found.append({"key": key, "faults": faults, "aside": str(aside) if aside else None})
     return found

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ablab.errors import InputError
-from ablab.store.files import read_json, write_json
+from ablab.store.files import read_json, sync_directory, write_json
 
 Status = Literal["running", "finished", "failed", "interrupted"]
 Roles = Mapping[str, Sequence[Mapping[str, tuple[str, str]]]]
@@ -65,6 +65,12 @@ def write_execution(root: Path, record: Execution) -> None:
 def read_execution(root: Path, execution: str) -> Execution:
     """One recorded execution by its whole id."""
     return _read(root / FOLDER / f"{execution}.json")
+
+
+def forget_execution(root: Path, execution: str) -> None:
+    """Remove the record of an execution: nothing is kept for it any more."""
+    (root / FOLDER / f"{execution}.json").unlink(missing_ok=True)
+    sync_directory(root / FOLDER)
 
 
 def read_executions(root: Path) -> Iterator[Execution]:

@@ -6,7 +6,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,10 +16,11 @@ from ablab.errors import InputError, RunError
 from ablab.spec.canonical import digest
 from ablab.spec.placement import Numerics
 from ablab.store.files import differences, inventory, read_json, sync_directory, write_json
-from ablab.store.locks import try_lock
+from ablab.store.locks import is_locked, try_lock
+from ablab.store.pruned import PRUNED, pruned_steps, read_pruned, without_pruned
 
 STAGE, RESULT, MANIFEST = "stage.json", "result.json", "manifest.json"
-_OWN = (STAGE, RESULT, MANIFEST)
+_OWN = (STAGE, RESULT, MANIFEST, PRUNED)
 _KEY = re.compile(r"[0-9a-f]{64}")
 
 
@@ -37,10 +38,12 @@ class Attempt:
     numerics: Numerics
     resumed: bool
     lock: BinaryIO
+    replaces: bool = False
+    """A finished training is there whose checkpoints were removed in part; it stays until this try is committed."""
 
 
 class Store:
-    """Layout: `<root>/<kind>/<key>/` finished, `.work/<key>/` resumable, `.attempts/` and `.damaged/` private.
+    """Layout: `<root>/<kind>/<key>/` finished, `.work/<key>/` resumable, `.attempts/`, `.damaged/`, `.trash/` private.
 
     Leases decide who *should* compute a stage. That two processes never do it in one work directory, not even when
     one was suspended and lost its lease, is the lock's doing (`.work/<key>.lock`); that a late finisher
@@ -54,28 +57,31 @@ class Store:
     def directory(self, kind: str, key: str) -> Path:
         return self.root / kind / key
 
-    def has(self, kind: str, key: str) -> bool:
-        """A finished directory is there (its bytes are not read)."""
-        return (self.directory(kind, key) / MANIFEST).is_file()
+    def has(self, kind: str, key: str, steps: Collection[int] = ()) -> bool:
+        """A finished directory is there (its bytes are not read), and none of these checkpoints was removed from it."""
+        directory = self.directory(kind, key)
+        return (directory / MANIFEST).is_file() and not (steps and pruned_steps(directory) & frozenset(steps))
 
     def has_work(self, key: str) -> bool:
         """An interrupted try left something to go on from."""
         return (self._work(key) / "numerics.json").is_file()
 
-    def begin(self, kind: str, key: str, numerics: Numerics) -> Attempt | None:
+    def begin(self, kind: str, key: str, numerics: Numerics, steps: Collection[int] = ()) -> Attempt | None:
         """Make the directories of a try; None when another process is at this stage or has just finished it.
 
-        A resumed stage goes on with the numerics it began with.
+        A resumed stage goes on with the numerics it began with, and one that is computed again because checkpoints
+        (`steps`) were removed has those that it was computed with.
         """
         lock = try_lock(self._lock(key))
         if lock is None:
             return None
         with ExitStack() as undo:
             undo.callback(lock.close)
-            if self.has(kind, key):
-                self._forget(key)
+            if self.has(kind, key, steps):
+                self.forget(key)
                 return None
-            if self.directory(kind, key).exists():
+            replaces = self.has(kind, key)
+            if not replaces and self.directory(kind, key).exists():
                 self._move_aside(kind, key)  # without a manifest it never was finished, but it is in the way
             self._clear_attempts(key)
             work = self._work(key)
@@ -84,11 +90,12 @@ class Store:
             if resumed:
                 numerics = _recorded_numerics(work)
             else:
+                numerics = self._numerics_again(kind, key, numerics) if replaces else numerics
                 write_json(work / "numerics.json", numerics.model_dump())
             out = self.root / ".attempts" / f"{key}_{os.getpid()}_{time.time_ns()}"
             out.mkdir(parents=True)
             undo.pop_all()
-            return Attempt(kind, key, out, work, numerics, resumed, lock)
+            return Attempt(kind, key, out, work, numerics, resumed, lock, replaces)
 
     def commit(
         self, attempt: Attempt, identity: Mapping[str, Any], result: Mapping[str, Any], execution: Mapping[str, Any]
@@ -103,6 +110,7 @@ class Store:
         sync_directory(attempt.out)
         final = self.directory(attempt.kind, attempt.key)
         final.parent.mkdir(parents=True, exist_ok=True)
+        old = self.to_trash(final) if attempt.replaces else None
         try:
             attempt.out.rename(final)
         except OSError:
@@ -110,8 +118,10 @@ class Store:
                 raise
             shutil.rmtree(attempt.out)
         sync_directory(final.parent)
-        self._forget(attempt.key)
+        self.forget(attempt.key)
         attempt.lock.close()
+        if old is not None:
+            shutil.rmtree(old, ignore_errors=True)
         return final
 
     def discard(self, attempt: Attempt) -> None:
@@ -137,7 +147,7 @@ class Store:
             return []
         directory = self.directory(kind, key)
         try:
-            files = self.manifest(kind, key)["files"]
+            files = without_pruned(self.manifest(kind, key)["files"], read_pruned(directory))
             found = [f"{MANIFEST} does not list {name}" for name in (STAGE, RESULT) if name not in files]
             found += differences(directory, files)
         except (ValueError, LookupError, TypeError, AttributeError, OSError) as error:
@@ -172,7 +182,7 @@ class Store:
     def sweep(self) -> None:
         """Remove what dead processes left: half-written files, and the work of stages that are finished."""
         attempts = _keys(self.root / ".attempts")
-        finished = {key for key in _keys(self.root / ".work") if any(self.root.glob(f"[!.]*/{key}/{MANIFEST}"))}
+        finished = {key for key in _keys(self.root / ".work") if self._is_whole(key)}
         for key in sorted(attempts | finished):
             lock = try_lock(self._lock(key))
             if lock is None:
@@ -180,7 +190,44 @@ class Store:
             with closing(lock):
                 self._clear_attempts(key)
                 if key in finished:
-                    self._forget(key)
+                    self.forget(key)
+        for path in (self.root / ".trash").glob("*"):
+            shutil.rmtree(path, ignore_errors=True)
+
+    def lock(self, key: str) -> BinaryIO | None:
+        """Keeps every other process from computing, replacing or removing a stage until it is closed; None if one is
+        at it."""
+        return try_lock(self._lock(key))
+
+    def is_locked(self, key: str) -> bool:
+        """Another process is at this stage. Writes nothing."""
+        return is_locked(self._lock(key))
+
+    def forget(self, key: str) -> None:
+        """For the holder of the lock: remove the work of a stage that is not to be resumed, and the lock's file."""
+        shutil.rmtree(self._work(key), ignore_errors=True)
+        self.unlock(key)
+
+    def unlock(self, key: str) -> None:
+        """For the holder of the lock: remove its file. Nobody holds it once it is closed."""
+        self._lock(key).unlink(missing_ok=True)
+
+    def to_trash(self, path: Path) -> Path:
+        """Take a directory out of the store in one step, whatever happens next; where it is then, to be removed."""
+        target = self.root / ".trash" / f"{path.parent.name}-{path.name}-{time.time_ns()}"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        path.rename(target)
+        sync_directory(path.parent)
+        return target
+
+    def _is_whole(self, key: str) -> bool:
+        """A finished stage from which nothing was removed: nobody will compute it again."""
+        return any(not pruned_steps(found.parent) for found in self.root.glob(f"[!.]*/{key}/{MANIFEST}"))
+
+    def _numerics_again(self, kind: str, key: str, numerics: Numerics) -> Numerics:
+        """Those of the finished stage, which give its bytes again; where its device is not used, the given ones."""
+        recorded = Numerics.model_validate(self.manifest(kind, key)["numerics"])
+        return recorded if recorded.device == numerics.device else numerics
 
     def _work(self, key: str) -> Path:
         return self.root / ".work" / key
@@ -192,11 +239,6 @@ class Store:
         """For the holder of the lock: whoever wrote them is dead."""
         for out in (self.root / ".attempts").glob(f"{key}_*"):
             shutil.rmtree(out, ignore_errors=True)
-
-    def _forget(self, key: str) -> None:
-        """Remove the work of a finished stage. Who opened the lock file before looks whether the stage is finished."""
-        shutil.rmtree(self._work(key), ignore_errors=True)
-        self._lock(key).unlink(missing_ok=True)
 
     def _move_aside(self, kind: str, key: str) -> Path:
         target = self.root / ".damaged" / f"{kind}-{key}-{time.time_ns()}"

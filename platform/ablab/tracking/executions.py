@@ -135,6 +135,8 @@ def _arm_note(arm: ArmView, linked: Mapping[str, StageRun]) -> str:
     if arm.model:
         uri = f"models:/{arm.model.name}@{arm.model.alias}"
         lines.append(f'Load its [model](#/models/{arm.model.name}): `mlflow.transformers.load_model("{uri}")`')
+    if arm.remark:
+        lines.append(arm.remark)
     if linked:
         lines.append("Stages: " + ", ".join(f"[{role}]({stage.link})" for role, stage in linked.items()))
     return "\n\n".join(lines)

@@ -69,6 +69,8 @@ class ArmView:
     datasets: tuple[DatasetView, ...] = ()
     model: ModelView | None = None
     status: Status = "finished"
+    remark: str = ""
+    """What a reader should know beside all this; a sentence."""
 
 
 @dataclass(frozen=True)
