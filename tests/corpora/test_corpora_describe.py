@@ -11,7 +11,8 @@ import pytest
 
 from ablab.corpora import microworld
 from ablab.corpora.describe import SAMPLES
-from ablab.corpora.streams import Document, DocumentWriter
+from ablab.corpora.documents import Document
+from ablab.corpora.streams import DocumentWriter
 
 RUN = " ".join(f"x{i}" for i in range(14))  # 2 13-grams
 

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ablab.corpora.sources import InvalidText, documents_of, lines_of, read_source, take, text_chunks
+from ablab.corpora.documents import InvalidText, documents_of, lines_of, take, text_chunks
+from ablab.corpora.sources import read_source
 from ablab.errors import RunError
 from ablab.spec import BabyLMSource, MicroworldSource
 
@@ -59,14 +60,14 @@ def test_taken_documents_are_the_longest_prefix_that_fits(lengths: list[int], wo
 
 def test_lines_end_at_line_feeds_only_and_lose_carriage_returns_and_the_byte_order_mark() -> None:
     file = io.BytesIO("\ufeffone\r\ntwo\u2028still two\n\nthree".encode())
-    assert list(lines_of(text_chunks(file, hashlib.sha256()))) == ["one", "two\u2028still two", "", "three"]
+    assert list(lines_of(text_chunks(file))) == ["one", "two\u2028still two", "", "three"]
 
 
 @pytest.mark.parametrize("before", [0, 7, 1 << 20, (1 << 20) + 13])
 def test_invalid_utf8_is_found_at_its_byte(before: int) -> None:
     file = io.BytesIO(b"x" * before + b"\n\xc3\xa4\xff\n")
     with pytest.raises(InvalidText) as caught:
-        list(text_chunks(file, hashlib.sha256()))
+        list(text_chunks(file))
     assert caught.value.offset == before + 3
 
 
@@ -80,21 +81,21 @@ def _written(tmp_path: Path, content: bytes) -> tuple[BabyLMSource, dict[str, Pa
 
 def test_a_file_is_verified_to_its_end_even_where_its_first_words_are_enough(tmp_path: Path) -> None:
     source, locations = _written(tmp_path, b"one two\n\nthree four\n")
-    assert list(read_source(source, "train", locations)) == ["one two"]
+    assert list(read_source(source, "train", locations, 1)) == ["one two"]
     next(iter(locations.values())).write_bytes(b"one two\n\nthree five\n")
     with pytest.raises(RunError, match="changed since the run began"):
-        list(read_source(source, "train", locations))
+        list(read_source(source, "train", locations, 1))
 
 
 def test_a_file_that_is_gone_is_named(tmp_path: Path) -> None:
     source, locations = _written(tmp_path, b"one two\n")
     next(iter(locations.values())).unlink()
     with pytest.raises(RunError, match=r"some\.train"):
-        list(read_source(source, "train", locations))
+        list(read_source(source, "train", locations, 1))
 
 
 def test_a_microworld_gives_at_most_the_words_that_were_asked() -> None:
     source = MicroworldSource(world_seed=3, words=500, validation_words=300, test_words=200)
     for split, words in (("train", 500), ("validation", 300), ("test", 200)):
-        told = sum(len(text.split()) for text in read_source(source, split, {}))
+        told = sum(len(text.split()) for text in read_source(source, split, {}, 1))
         assert words - 150 < told <= words

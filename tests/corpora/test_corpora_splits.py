@@ -12,11 +12,12 @@ from corpora_helper import WORLD, documents, first_source, recipe, source
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from ablab.corpora.fingerprints import fingerprint
 from ablab.corpora.resolve import resolve_recipe
 from ablab.corpora.sources import FILES
-from ablab.corpora.splits import SPLITS, build_splits, fingerprint
+from ablab.corpora.splits import SPLITS, build_splits
 from ablab.corpora.streams import read_documents
-from ablab.errors import RunError
+from ablab.errors import InputError, RunError
 from ablab.spec import Recipe, Replicate, edit, lower
 
 
@@ -196,9 +197,15 @@ def test_a_source_that_duplicates_leave_empty_is_an_error(layout: Any, run_stage
     folder = layout(
         {"one": {"train": "same words here\n\n" * 100, "validation": documents(9), "test": documents(9, 1)}}
     )
-    resolved = resolve_recipe(recipe([source("one", folder)]), tmp_path)
-    with pytest.raises(RunError, match="source 'one' has 1 train documents once duplicates are removed"):
-        build_corpus(run_stage, resolved)
+    told = "source 'one' has 1 train documents once duplicates are removed"
+    digests = {
+        split: hashlib.sha256((folder / FILES[split] / f"one.{FILES[split]}").read_bytes()).hexdigest()
+        for split in FILES
+    }
+    with pytest.raises(RunError, match=told):
+        build_corpus(run_stage, recipe([source("one", folder) | {"digests": digests}]))
+    with pytest.raises(InputError, match=told):  # so small a corpus is tried before anything is computed
+        resolve_recipe(recipe([source("one", folder)]), tmp_path)
 
 
 def test_a_corpus_file_that_changed_after_resolving_stops_the_stage(

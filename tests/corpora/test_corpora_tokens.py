@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from corpora_helper import WORLD, documents, recipe
 
-from ablab.corpora.streams import Blocks, Document, DocumentWriter, open_stream, read_documents
+from ablab.corpora.documents import Document
+from ablab.corpora.streams import Blocks, DocumentWriter, open_stream, read_documents
 from ablab.corpora.tokenizer import BOS, EOS, PAD, UNK, encode_documents, load
 from ablab.errors import RunError
 from ablab.spec import Replicate, lower

@@ -72,13 +72,13 @@ def test_where_text_comes_from_is_no_identity_but_what_it_is_is() -> None:
     here = {**FILES, "digests": {"train": ["1" * 64]}}
     assert key(here) == key({**here, "train": ["/elsewhere/b.txt"]})
     assert key(here) != key({**here, "digests": {"train": ["2" * 64]}})
-    saved = {**HUB, "digests": {"train": "1" * 64}, "path": "/here"}
-    assert key(saved) == key({**saved, "repo": "other/mirror", "path": "/there"})
+    saved = {**HUB, "digests": {"train": "1" * 64}, "paths": {"train": "/here"}}
+    assert key(saved) == key({**saved, "repo": "other/mirror", "paths": {"train": "/there"}})
     assert key(saved) != key({**saved, "digests": {"train": "2" * 64}})
 
 
 def test_locations_lead_from_digests_to_files() -> None:
     source = {**FILES, "train": ["/a.txt", "/b.txt"], "digests": {"train": ["1" * 64, "2" * 64]}}
-    saved = {**HUB, "digests": {"train": "3" * 64}, "path": "/hub/x"}
+    saved = {**HUB, "digests": {"train": "3" * 64}, "paths": {"train": "/hub/x/train.parquet"}}
     found = lower(corpus(source, saved), REPLICATE).roles["corpus"].locations
     assert found == {"1" * 64: "/a.txt", "2" * 64: "/b.txt", "3" * 64: "/hub/x/train.parquet"}

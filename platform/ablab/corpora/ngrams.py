@@ -8,11 +8,12 @@ documents.
 from __future__ import annotations
 
 import hashlib
-import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+
+from ablab.corpora.fingerprints import normal_words
 
 # N n-grams, W words
 
@@ -20,11 +21,6 @@ Hashes = NDArray[np.uint64]
 
 _KNOWN_WORDS = 1 << 20
 _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
-
-
-def normal_words(text: str) -> list[str]:
-    """The whitespace words of a text in NFKC."""
-    return unicodedata.normalize("NFKC", text).split()
 
 
 class NgramHasher:

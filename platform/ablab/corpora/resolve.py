@@ -1,121 +1,86 @@
 """Resolving: the files that a recipe names become content digests, and everything wrong with them becomes one error.
 
-The only step of planning that reads files. Imports neither torch nor pyarrow, so that planning stays fast.
+The only step of planning that reads files. Imports neither torch nor pyarrow, unless a source is read with pyarrow.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import islice
+from collections.abc import Iterator, Sequence
+from itertools import combinations, islice
 from pathlib import Path
 
-from ablab.corpora.filecheck import FactCache, FileFacts
-from ablab.corpora.paths import absolute, changed, no_folder
+from ablab.corpora.filecheck import FactCache
+from ablab.corpora.fingerprints import estimated_overlap
+from ablab.corpora.resolve_sources import Found, resolve_source
 from ablab.corpora.resolve_suites import resolve_suites
 from ablab.corpora.sources import FILES, read_source
+from ablab.corpora.vocabulary import vocabulary_faults
 from ablab.errors import InputError
-from ablab.spec.corpus import BabyLMSource, MicroworldSource, Source
+from ablab.spec.corpus import FileSource, MicroworldSource, Source
+from ablab.spec.lower import source_locations
 from ablab.spec.recipe import Recipe
 
-Words = dict[str, int]  # by split
 LONG_WORDS = 5_000  # no text of so many words is a single document
+MOST_OVERLAP = 0.5
+"""Share of the documents of one source that another may have as well."""
 
 
 def resolve_recipe(recipe: Recipe, data: Path, cache: Path | None = None) -> Recipe:
-    """The recipe with absolute paths and the digest of every file.
+    """The recipe with absolute paths, the digest of every file, and words in place of shares.
 
     `data`: the folder that relative paths start from. `cache`: JSON file that remembers what is known of files.
     Raises one InputError with every fault of the corpus and of the suites.
     """
     facts = FactCache(cache)
-    faults: list[str] = []
-    sources: list[Source] = []
-    words: dict[str, Words] = {}
-    for source in recipe.corpus.sources:
-        resolved, words[source.name], found = _source(source, data, facts)
-        sources.append(resolved)
-        faults += found or _document_faults(resolved, words[source.name])
-    if all(of.keys() == FILES.keys() for of in words.values()):  # else some file is unusable, and named already
-        faults += [*_total_faults(recipe, words), *_copy_faults(sources)]
+    sources = [resolve_source(source, recipe.corpus, data, facts) for source in recipe.corpus.sources]
+    corpus = recipe.corpus.model_copy(update={"sources": tuple(one.source for one in sources), "words": None})
+    usable = all(one.words.keys() == FILES.keys() for one in sources)  # else what is not is named already
+    faults = [fault for one in sources for fault in one.faults]
+    if usable:
+        for one in sources:
+            faults += [] if one.faults else _document_faults(one, corpus.split_seed)
+        faults += [*_total_faults(recipe, sources), *_copy_faults([one.source for one in sources])]
+        faults += [] if faults else _overlap_faults(sources)
+    if usable and not faults:
+        train = sum(one.words["train"] for one in sources)
+        faults += vocabulary_faults(corpus, recipe.tokenizer, train, facts)
     suites, found = resolve_suites(recipe.evaluation.suites, data, facts)
     faults += found
     facts.save()
     if faults:
         raise InputError(faults)
-    corpus = recipe.corpus.model_copy(update={"sources": tuple(sources)})
     evaluation = recipe.evaluation.model_copy(update={"suites": suites})
     return recipe.model_copy(update={"corpus": corpus, "evaluation": evaluation})
 
 
-def _source(source: Source, data: Path, facts: FactCache) -> tuple[Source, Words, list[str]]:
-    """The source resolved, the words it gives to each split, and its faults."""
-    if isinstance(source, MicroworldSource):
-        words = {"train": source.words, "validation": source.validation_words, "test": source.test_words}
-        return source, words, []
-    where = f"corpus source {source.name!r}"
-    folder = absolute(source.path, data)
-    if not folder.is_dir():
-        return source, {}, [no_folder(where, source.path, folder, data)]
-    words, digests, faults = {}, {}, []
-    for split, suffix in FILES.items():
-        path = folder / suffix / f"{source.name}.{suffix}"
-        try:
-            found = facts.text(path)
-        except OSError as error:
-            faults.append(f"{where}: {path} cannot be read ({error.strerror}); the BabyLM layout needs this file")
-            continue
-        if found.faults:
-            faults += found.faults
-            continue
-        faults += _text_faults(source, split, path, found)
-        digests[split] = found.sha256
-        asked = source.words if split == "train" else source.evaluation_words
-        words[split] = found.words if asked is None else min(asked, found.words)
-    return source.model_copy(update={"path": str(folder), "digests": digests}), words, faults
-
-
-def _text_faults(source: BabyLMSource, split: str, path: Path, found: FileFacts) -> Iterator[str]:
-    field, asked = ("words", source.words) if split == "train" else ("evaluation_words", source.evaluation_words)
-    if asked is not None and asked > found.words:
-        yield (
-            f"corpus source {source.name!r}: {field}={asked} is more than {path} holds ({found.words}); "
-            f"use {found.words} or less, or null for all"
-        )
-    declared = source.digests.get(split)
-    if declared is not None and declared != found.sha256:
-        yield changed(path, declared, found.sha256)
-
-
-def _document_faults(source: Source, words: Words) -> Iterator[str]:
-    """Train needs two documents, one of them for prompts, a held-out file one; only short texts can lack them."""
-    for split, suffix in FILES.items():
+def _document_faults(found: Found, split_seed: int) -> Iterator[str]:
+    """Train needs two documents, one of them for prompts, a held-out text one; only short texts can lack them."""
+    locations = {content: Path(path) for content, path in source_locations(found.source).items()}
+    for split in FILES:
         needed = 2 if split == "train" else 1
-        if words[split] >= LONG_WORDS:
+        if found.words[split] >= LONG_WORDS:
             continue
-        locations = {}
-        if isinstance(source, BabyLMSource):
-            locations = {source.digests[split]: Path(source.path) / suffix / f"{source.name}.{suffix}"}
-        documents = read_source(source, split, locations)
-        found = len(list(islice(documents, needed)))
+        documents = read_source(found.source, split, locations, split_seed)
+        count = len(list(islice(documents, needed)))
         documents.close()
-        if found < needed:
+        if count < needed:
             yield (
-                f"corpus source {source.name!r}: its {split} text of {words[split]} words is {found} document(s), "
-                f"but {needed} are needed; give more text"
+                f"corpus source {found.source.name!r}: its {split} text of {found.words[split]} words is {count} "
+                f"document(s), but {needed} are needed; give more text"
             )
 
 
-def _total_faults(recipe: Recipe, words: dict[str, Words]) -> Iterator[str]:
+def _total_faults(recipe: Recipe, sources: Sequence[Found]) -> Iterator[str]:
     """Rules for all sources together."""
     context, budget = recipe.model.context, recipe.corpus.word_budget
     for split in FILES:
-        total = sum(of[split] for of in words.values())
+        total = sum(one.words[split] for one in sources)
         if total < context:
             yield (
                 f"corpus: the {split} files give {total} words, which is shorter than one block of "
                 f"model.context={context} tokens; give more text or a shorter context"
             )
-    total = sum(of["train"] for of in words.values())
+    total = sum(one.words["train"] for one in sources)
     if budget is not None and total > budget:
         yield (
             f"corpus.word_budget={budget} is exceeded: the train files give {total} words; "
@@ -123,17 +88,39 @@ def _total_faults(recipe: Recipe, words: dict[str, Words]) -> Iterator[str]:
         )
 
 
-def _copy_faults(sources: list[Source]) -> Iterator[str]:
+def _copy_faults(sources: Sequence[Source]) -> Iterator[str]:
     """One content under two names would vanish as duplicates, and leave a source or a split empty."""
     known: dict[str, str] = {}
     for source in sources:
-        if isinstance(source, MicroworldSource):
-            contents = {f"microworld {source.world_seed}": f"microworld source {source.name!r}"}
-        else:
-            contents = {d: f"the {split} file of {source.name!r}" for split, d in source.digests.items()}
-            if len(set(source.digests.values())) < len(source.digests):
-                yield f"corpus source {source.name!r}: two of its files are the same; splits must differ"
-        for content, name in contents.items():
+        contents = _contents(source)
+        if len({content for content, _ in contents}) < len(contents):
+            yield f"corpus source {source.name!r}: two of its files are the same; splits must differ"
+        for content, name in dict(contents).items():
             if content in known:
                 yield f"corpus: {known[content]} and {name} have the same content; leave one of them out"
             known[content] = name
+
+
+def _contents(source: Source) -> list[tuple[str, str]]:
+    """Digest and name of every text of a source."""
+    if isinstance(source, MicroworldSource):
+        return [(f"microworld {source.world_seed}", f"microworld source {source.name!r}")]
+    if isinstance(source, FileSource):
+        paths = {"train": source.train, "validation": source.validation, "test": source.test}
+        return [
+            (content, f"{Path(path).name} of {source.name!r}")
+            for split, of in source.digests.items()
+            for content, path in zip(of, paths[split], strict=True)
+        ]
+    return [(content, f"the {split} file of {source.name!r}") for split, content in source.digests.items()]
+
+
+def _overlap_faults(sources: Sequence[Found]) -> Iterator[str]:
+    """The same documents in other files or formats: one source would vanish as duplicates of the other."""
+    for one, other in combinations(sources, 2):
+        overlap = estimated_overlap(one.sketch, other.sketch) if one.sketch and other.sketch else None
+        if overlap is not None and overlap > MOST_OVERLAP:
+            yield (
+                f"corpus: the sources {one.source.name!r} and {other.source.name!r} have the same documents (about "
+                f"{overlap:.0%} of the smaller one's train documents, estimated); leave one of them out"
+            )

@@ -1,118 +1,112 @@
-"""Sources: how the text of a corpus is read and cut into documents.
+"""Sources: the documents that each gives to every split, read in bounded memory and verified while they are read.
 
-The documents of a microworld are its stories. A file of the BabyLM layout is a sequence of lines, most of them
-without blank lines between them, so documents are cut from it by one rule for every file (`documents_of`):
-
-1. A blank line ends a document.
-2. A heading line `= = = Title = = =` (an article of simple_wiki, a transcript of childes) ends a document and begins
-   the next one.
-3. A document ends with the line that brings it to 150 whitespace words. Lines of speech and of books are short, so
-   their documents have 150 to 200 words; an article, which is mostly one line, stays whole however long it is.
-
-Of a source that states `words`, whole documents are taken from the start while their words fit.
+What was resolved is what is read: a file whose SHA-256, or a dataset whose content, is not the one in the recipe ends
+the stage, even where its first words would have been enough.
 """
 
 from __future__ import annotations
 
-import hashlib
-import re
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from pathlib import Path
-from typing import BinaryIO
 
 from ablab.corpora import microworld
+from ablab.corpora.documents import Take, take
+from ablab.corpora.fingerprints import HeldOut
+from ablab.corpora.formats import CorpusFile, UnusableFile
+from ablab.corpora.hub import ContentDigest
+from ablab.corpora.saved import dataset_texts
 from ablab.errors import RunError
-from ablab.spec.corpus import BabyLMSource, MicroworldSource, Source
+from ablab.spec.corpus import BabyLMSource, FileSource, HubSource, MicroworldSource, Source
 
-BLOCK_WORDS = 150
-FILES = {"train": "train", "validation": "dev", "test": "test"}  # split → folder and suffix of its file
+FILES = {"train": "train", "validation": "dev", "test": "test"}  # split → folder and suffix of a BabyLM file
+HELD_OUT = ("validation", "test")
 
-_CHUNK_BYTES = 1 << 20
-_HEADING = re.compile(r"= = = .*= = =\s*")
-
-
-class InvalidText(Exception):
-    """A file is not UTF-8; `offset` is the byte that breaks it."""
-
-    def __init__(self, offset: int) -> None:
-        self.offset = offset
-        super().__init__(f"invalid UTF-8 at byte {offset}")
+_CHANGED = "put the file back as it was, or start the run again to use it as it is"
 
 
-def read_source(source: Source, split: str, locations: Mapping[str, Path]) -> Generator[str]:
+def read_source(source: Source, split: str, locations: Mapping[str, Path], split_seed: int) -> Generator[str]:
     """The documents of one source that go into `split` ("train", "validation", "test"), in order.
 
+    locations: paths by digest. split_seed: decides what is held out of train where a source has no text for it.
     Raises RunError when a file is not the one that the recipe was resolved with.
     """
     if isinstance(source, MicroworldSource):
         words = {"train": source.words, "validation": source.validation_words, "test": source.test_words}[split]
         return take(microworld.documents(source.world_seed, words, split), words)
-    return _read_babylm(source, split, locations)
+    wanted = Take(words_of(source, split))
+    chosen = chooser(held_out_of(source, split_seed), split)
+    read_from = split if split in source.digests else "train"
+    if isinstance(source, HubSource):
+        return _read_dataset(source.digests[read_from], locations, source.text_field, wanted, chosen)
+    return _read_files(source_files(source, read_from), locations, text_field(source), wanted, chosen)
 
 
-def _read_babylm(source: BabyLMSource, split: str, locations: Mapping[str, Path]) -> Generator[str]:
-    digest = source.digests[split]
-    path = locations[digest]
-    words = source.words if split == "train" else source.evaluation_words
-    hasher = hashlib.sha256()
-    try:
-        with path.open("rb") as file:
-            yield from take(documents_of(lines_of(text_chunks(file, hasher))), words)
-            for chunk in iter(lambda: file.read(_CHUNK_BYTES), b""):
-                hasher.update(chunk)
-    except (OSError, InvalidText) as error:
-        raise RunError(f"{path}: {error}", _CHANGED) from error
-    if hasher.hexdigest() != digest:
-        raise RunError(f"{path} changed since the run began (its SHA-256 is no longer {digest[:12]}...)", _CHANGED)
+def words_of(source: BabyLMSource | FileSource | HubSource, split: str) -> int | None:
+    """Words that the source states for a split; None for all."""
+    return source.words if split == "train" else source.evaluation_words
 
 
-_CHANGED = "put the file back as it was, or start the run again to use it as it is"
+def text_field(source: Source) -> str:
+    """The field or column that holds the text; without meaning for plain text."""
+    return source.text_field if isinstance(source, FileSource | HubSource) else "text"
 
 
-def text_chunks(file: BinaryIO, hasher: hashlib._Hash) -> Iterator[str]:
-    """Text of a binary file in chunks that end with a line, without a byte order mark.
+def held_out_of(source: Source, split_seed: int) -> HeldOut | None:
+    """What a resolved source takes from train for the held-out splits that it lacks; None where it lacks none."""
+    if not isinstance(source, FileSource | HubSource) or source.held_out_share is None:
+        return None
+    lacking = tuple(split for split in HELD_OUT if split not in source.digests)
+    return HeldOut(source.held_out_share, split_seed, lacking) if lacking else None
 
-    Every byte read goes to `hasher`. Raises InvalidText.
-    """
-    offset = 0
-    while data := file.read(_CHUNK_BYTES) + file.readline():
-        hasher.update(data)
+
+Chooser = Callable[[Iterable[str]], Iterable[str]]
+
+
+def chooser(held_out: HeldOut | None, split: str) -> Chooser:
+    """Keeps those documents that belong to `split`."""
+
+    def choose(documents: Iterable[str]) -> Iterable[str]:
+        if held_out is None or (split != "train" and split not in held_out.lacking):
+            return documents
+        return (text for text in documents if held_out.split_of(text) == split)
+
+    return choose
+
+
+def source_files(source: BabyLMSource | FileSource, split: str) -> list[tuple[str, str]]:
+    """Digest and format of the files of a split, in reading order."""
+    if isinstance(source, BabyLMSource):
+        return [(source.digests[split], "text")]
+    return list(zip(source.digests[split], source.formats[split], strict=True))
+
+
+def _read_files(
+    files: list[tuple[str, str]], locations: Mapping[str, Path], field: str, wanted: Take, chosen: Chooser
+) -> Generator[str]:
+    for digest, form in files:
+        path = locations[digest]
         try:
-            text = data.decode("utf-8")
-        except UnicodeDecodeError as error:
-            raise InvalidText(offset + error.start) from error
-        yield text.removeprefix("\ufeff") if offset == 0 else text
-        offset += len(data)
+            with CorpusFile(path, form, field) as file:
+                if not wanted.full:
+                    yield from wanted(chosen(file.documents()))
+                found = file.sha256()
+        except (OSError, UnusableFile) as error:
+            raise RunError(f"{path}: {error}", _CHANGED) from error
+        if found != digest:
+            raise RunError(f"{path} changed since the run began (its SHA-256 is no longer {digest[:12]}...)", _CHANGED)
 
 
-def lines_of(chunks: Iterable[str]) -> Iterator[str]:
-    """Lines without their end; only line feeds end one, so that the rule does not depend on rare separators."""
-    for chunk in chunks:
-        for line in chunk.removesuffix("\n").split("\n"):
-            yield line.rstrip("\r")
-
-
-def documents_of(lines: Iterable[str]) -> Iterator[str]:
-    """Cut lines into documents by the rule above; a document keeps its lines, joined by line feeds."""
-    block: list[str] = []
-    words = 0
-    for line in lines:
-        count = len(line.split())
-        if block and (count == 0 or words >= BLOCK_WORDS or _HEADING.fullmatch(line)):
-            yield "\n".join(block)
-            block, words = [], 0
-        if count:
-            block.append(line)
-            words += count
-    if block:
-        yield "\n".join(block)
-
-
-def take(documents: Iterable[str], words: int | None) -> Generator[str]:
-    """The first documents whose words together are at most `words`; all of them for None."""
-    taken = 0
-    for document in documents:
-        taken += len(document.split())
-        if words is not None and taken > words:
-            return
-        yield document
+def _read_dataset(
+    digest: str, locations: Mapping[str, Path], field: str, wanted: Take, chosen: Chooser
+) -> Generator[str]:
+    content = ContentDigest()
+    path = locations[digest]
+    try:
+        texts = content.through(dataset_texts(path, field))
+        yield from wanted(chosen(filter(str.strip, texts)))
+        for _ in texts:
+            pass
+    except (OSError, UnusableFile) as error:
+        raise RunError(f"{path}: {error}", _CHANGED) from error
+    if content.hexdigest() != digest:
+        raise RunError(f"{path} changed since the run began (its content is no longer {digest[:12]}...)", _CHANGED)

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ablab.corpora.sources import words_of
 from ablab.corpora.splits import build_splits
 from ablab.corpora.streams import count_documents, read_texts
 from ablab.corpora.tokenizer import encode_documents, load, save, train_bpe
 from ablab.spec.base import build
-from ablab.spec.corpus import BabyLMSource, Corpus
+from ablab.spec.corpus import Corpus, MicroworldSource
 from ablab.spec.recipe import Tokenizer
 from ablab.store.context import Progress, StageContext
 
@@ -70,20 +71,22 @@ def tokenize(ctx: StageContext) -> dict[str, Any]:
 
 def _with_execution_fields(params: Any) -> dict[str, Any]:
     """The canonical form of a corpus with the fields that are never hashed, so that it can be validated."""
-    sources = [source | ({"path": ""} if source["kind"] == "babylm" else {}) for source in params["sources"]]
+    left_out: dict[str, dict[str, Any]] = {"babylm": {"path": ""}, "files": {"train": [""]}, "hub": {"repo": ""}}
+    sources = [source | left_out.get(source["kind"], {}) for source in params["sources"]]
     return {**params, "sources": sources, "word_budget": None}
 
 
-def _expected_words(corpus: Corpus, locations: Any) -> int:
-    """Words that will be read, guessed from the size of a file where the recipe takes all of it."""
+def _expected_words(corpus: Corpus, locations: Mapping[str, Path]) -> int:
+    """Words that will be read, guessed from the size of the files where the recipe takes all of them."""
     total = 0
     for source in corpus.sources:
-        if isinstance(source, BabyLMSource):
-            for split, digest in source.digests.items():
-                asked = source.words if split == "train" else source.evaluation_words
-                total += asked or max(1, locations[digest].stat().st_size // _BYTES_PER_WORD)
-        else:
+        if isinstance(source, MicroworldSource):
             total += source.words + source.validation_words + source.test_words
+            continue
+        for split, digests in source.digests.items():
+            files = [digests] if isinstance(digests, str) else digests
+            size = sum(locations[content].stat().st_size for content in files)
+            total += words_of(source, split) or max(1, size // _BYTES_PER_WORD)
     return total
 
 

@@ -6,46 +6,43 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from ablab.corpora.documents import Document
 from ablab.errors import RunError
 
 ROW_GROUP = 4096  # documents held in memory at once, while writing and while reading
+ROW_GROUP_CHARACTERS = 1 << 25  # fewer where they are long: a document may be a whole book
 
 _SCHEMA = pa.schema([("id", pa.string()), ("source", pa.string()), ("text", pa.string())])
-
-
-class Document(NamedTuple):
-    """One row of a corpus."""
-
-    id: str
-    source: str
-    text: str
 
 
 class DocumentWriter:
     """Streams documents to one parquet file; equal documents give equal bytes."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, rows: int = ROW_GROUP) -> None:
         self.documents = 0
+        self._limit = rows
         self._writer = pq.ParquetWriter(path, _SCHEMA, compression="zstd")
         self._rows: list[Document] = []
+        self._characters = 0
 
     def write(self, document: Document) -> None:
         self._rows.append(document)
+        self._characters += len(document.text)
         self.documents += 1
-        if len(self._rows) == ROW_GROUP:
+        if len(self._rows) == self._limit or self._characters >= ROW_GROUP_CHARACTERS:
             self._flush()
 
     def _flush(self) -> None:
         columns = [list(column) for column in zip(*self._rows, strict=True)]
-        self._writer.write_table(pa.table(columns, schema=_SCHEMA), row_group_size=ROW_GROUP)
-        self._rows = []
+        self._writer.write_table(pa.table(columns, schema=_SCHEMA), row_group_size=self._limit)
+        self._rows, self._characters = [], 0
 
     def __enter__(self) -> DocumentWriter:
         return self

@@ -23,6 +23,23 @@ def train_bpe(spec: TokenizerSpec, texts: Iterable[list[str]]) -> Tokenizer:
 
     Raises RunError when the texts do not support the vocabulary size.
     """
+    tokenizer = grow_bpe(spec, texts)
+    size = tokenizer.get_vocab_size()
+    if size != spec.vocab_size:
+        raise RunError(
+            f"tokenizer.vocab_size={spec.vocab_size} is more than the train split supports ({size} entries)",
+            f"set it to {size} or less, or give the corpus more words",
+        )
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{SPECIALS[BOS]} $A",
+        pair=f"{SPECIALS[BOS]} $A $B:1",
+        special_tokens=[(SPECIALS[BOS], BOS)],
+    )
+    return tokenizer
+
+
+def grow_bpe(spec: TokenizerSpec, texts: Iterable[list[str]]) -> Tokenizer:
+    """A BPE of `vocab_size` entries, or of as many as the texts support."""
     tokenizer = Tokenizer(models.BPE(unk_token=SPECIALS[UNK]))
     if spec.normalization == "NFKC":
         tokenizer.normalizer = normalizers.NFKC()
@@ -35,17 +52,6 @@ def train_bpe(spec: TokenizerSpec, texts: Iterable[list[str]]) -> Tokenizer:
         show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
-    size = tokenizer.get_vocab_size()
-    if size != spec.vocab_size:
-        raise RunError(
-            f"tokenizer.vocab_size={spec.vocab_size} is more than the train split supports ({size} entries)",
-            f"set it to {size} or less, or give the corpus more words",
-        )
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single=f"{SPECIALS[BOS]} $A",
-        pair=f"{SPECIALS[BOS]} $A $B:1",
-        special_tokens=[(SPECIALS[BOS], BOS)],
-    )
     return tokenizer
 
 

@@ -75,6 +75,8 @@ class FileSource(Spec):
     """The same for validation and test."""
     digests: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     """SHA-256 of the files of each split, in reading order; filled in by resolving."""
+    formats: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    """Format of each of these files (`ablab.corpora.formats`), which its name tells; filled in by resolving."""
     share: Share | None = Field(default=None, json_schema_extra=INERT)
     """Share of `Corpus.words` in place of `words`; resolving works it out."""
 
@@ -104,8 +106,8 @@ class HubSource(Spec):
     evaluation_words: Positive | None
     digests: dict[str, str] = Field(default_factory=dict)
     """SHA-256 over the documents of each split; filled in by resolving."""
-    path: str | None = Field(default=None, json_schema_extra=EXECUTION)
-    """Folder that holds `<split>.parquet`; filled in by resolving."""
+    paths: dict[str, str] = Field(default_factory=dict, json_schema_extra=EXECUTION)
+    """Where each split lies: a parquet file, or the folder of a saved split; filled in by resolving."""
     share: Share | None = Field(default=None, json_schema_extra=INERT)
     """Share of `Corpus.words` in place of `words`; resolving works it out."""
 

@@ -66,11 +66,11 @@ def lower(recipe: Recipe, replicate: Replicate) -> Lowered:
 def _corpus(recipe: Recipe) -> Stage:
     locations: dict[str, str] = {}
     for source in recipe.corpus.sources:
-        locations |= _source_locations(source)
+        locations |= source_locations(source)
     return Stage("corpus", recipe.corpus.canonical(), {}, locations)
 
 
-def _source_locations(source: Source) -> dict[str, str]:
+def source_locations(source: Source) -> dict[str, str]:
     """The resolved paths of a source's files by digest."""
     if isinstance(source, BabyLMSource):
         suffix = {"train": "train", "validation": "dev", "test": "test"}
@@ -79,7 +79,7 @@ def _source_locations(source: Source) -> dict[str, str]:
         paths = {"train": source.train, "validation": source.validation, "test": source.test}
         return {d: p for s, of in source.digests.items() for d, p in zip(of, paths[s], strict=True)}
     if isinstance(source, HubSource):
-        return {d: f"{source.path}/{split}.parquet" for split, d in source.digests.items()}
+        return {d: source.paths[split] for split, d in source.digests.items()}
     return {}
 
 
