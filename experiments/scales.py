@@ -9,7 +9,6 @@ from __future__ import annotations
 from ablab.spec import (
     AtStep,
     BabyLMSource,
-    BabyLMSuite,
     Corpus,
     Evaluation,
     Good,
@@ -23,6 +22,9 @@ from ablab.spec import (
     Size,
     Tokenizer,
 )
+from ablab.spec.suites import SuiteSource
+from experiments import babylm_suites
+from experiments.tinybabylm import tinybabylm
 
 MICROWORLD = ("minimal_pairs", "qa_congruence", "entity_tracking", "world_knowledge", "nonce_morphology")
 
@@ -110,20 +112,7 @@ def small() -> Recipe:
         synthetic=None,
         mixture=Mixture(share=0.0),
         evaluation=Evaluation(
-            suites=(
-                BabyLMSuite(
-                    name="blimp_fast",
-                    group="linguistic",
-                    path="evaluation_data/fast_eval/blimp_fast",
-                    items_per_task=None,
-                ),
-                BabyLMSuite(
-                    name="supplement_fast",
-                    group="reasoning",
-                    path="evaluation_data/fast_eval/supplement_fast",
-                    items_per_task=None,
-                ),
-            ),
+            suites=_small_suites(),
             selection=LowestValidationLoss(),
             test_tokens=65_536,
         ),
@@ -139,15 +128,7 @@ def small() -> Recipe:
 def paper() -> Recipe:
     """The study's own hyperparameters (Ulm, Du & Snaebjarnarson 2025): 162.4M parameters, 2.10B tokens a run."""
     return Recipe(
-        corpus=Corpus(
-            sources=tuple(
-                BabyLMSource(name=name, path="corpora/tinybabylm", words=None, evaluation_words=None)
-                for name in ("gutenberg", "simple_wiki", "open_subtitles", "tinystories")
-            ),
-            seed_share=0.05,
-            split_seed=1,
-            word_budget=100_000_000,
-        ),
+        corpus=tinybabylm(),
         tokenizer=Tokenizer(vocab_size=32_000),
         model=Model(layers=12, hidden=768, heads=12, ffn=3_072, context=1_024),
         schedule=Schedule(
@@ -165,20 +146,7 @@ def paper() -> Recipe:
         synthetic=None,
         mixture=Mixture(share=0.0),
         evaluation=Evaluation(
-            suites=(
-                BabyLMSuite(
-                    name="blimp",
-                    group="linguistic",
-                    path="evaluation_data/full_eval/blimp_filtered",
-                    items_per_task=None,
-                ),
-                BabyLMSuite(
-                    name="supplement",
-                    group="reasoning",
-                    path="evaluation_data/full_eval/supplement_filtered",
-                    items_per_task=None,
-                ),
-            ),
+            suites=babylm_suites.full(leave_out=("wug_past_tense",)),  # the seven metrics of the study
             selection=LowestValidationLoss(),
             test_tokens=1_048_576,
         ),
@@ -190,6 +158,13 @@ def paper() -> Recipe:
             "r100": Size(layers=4, hidden=192, heads=3, ffn=768),
         },
     )
+
+
+def _small_suites() -> tuple[SuiteSource, ...]:
+    """Fast sentence pairs, nonce words and reading. Items of entity tracking are longer than a context of 256."""
+    wanted = ("blimp_fast", "supplement_fast", "wug_adj_nominalization", "eye_tracking", "self_paced_reading")
+    suites = {suite.name: suite for suite in (*babylm_suites.fast(), *babylm_suites.full())}
+    return tuple(suites[name] for name in wanted)
 
 
 def _microworld(words: int, held_out: int) -> Corpus:
