@@ -47,9 +47,15 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_new_project_runs_from_inside_with_nothing_but_the_package(project: Path) -> None:
-    edits = ("schedule.steps=50", "corpus.sources=" + _words(2_000), "synthetic.tokens=2000")
+    edits = (
+        *("schedule.steps=4", "schedule.warmup_steps=1", "schedule.checkpoint_every=4", "schedule.tokens_per_step=256"),
+        *("schedule.validation_tokens=256", "evaluation.test_tokens=256", "synthetic.tokens=2000"),
+        f"corpus.sources={_words(2_000)}",
+    )
     done = subprocess.run(
-        command("run-ablation", "self-training", "--jobs", "1", "--json", "--arms", "own-text", "--replicates", "1")
+        command(
+            "run-ablation", "self-training", "--jobs", "1", "--numerics", "threads=1", "--json", "--replicates", "1"
+        )
         + [part for edit in edits for part in ("--set", edit)],
         cwd=project,
         capture_output=True,

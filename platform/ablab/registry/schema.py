@@ -31,12 +31,27 @@ def ensure_schema(database: Database) -> None:
 
     A database that is up to date costs one query, and alembic is not imported.
     """
-    try:
+    with _failing_as_input_error(database):
         if database.path is not None:
             _ensure_sqlite(database, database.path)
             database.keep_open()
         else:
             _ensure_postgres(database)
+
+
+def stored_revision(database: Database) -> str | None:
+    """The schema's revision, None before the first; changes nothing. Raises `InputError` as `ensure_schema` does."""
+    with _failing_as_input_error(database):
+        if database.path is not None:
+            _refuse_short_file(database.path, database.shown)
+        with database.engine.connect() as connection:
+            return _stored_revision(connection, database.shown)
+
+
+@contextmanager
+def _failing_as_input_error(database: Database) -> Iterator[None]:
+    try:
+        yield
     except (DBAPIError, sqlite3.Error) as error:
         words = cause(error) if isinstance(error, DBAPIError) else str(error)
         raise InputError(
