@@ -46,7 +46,8 @@ def resolve_dataset(
             faults.append(f"{path}: {error}")
             continue
         except OSError as error:
-            faults.append(f"{where}: {path} cannot be read ({error.strerror}); {_AGAIN}")
+            remedy = _AGAIN if source.revision else "save the dataset again"
+            faults.append(f"{where}: {path} cannot be read ({error.strerror}); {remedy}")
             continue
         faults += found.faults or _digest_faults(source, split, path, found.digest, digests.get(split))
         texts[split] = [] if found.faults else [found]

@@ -28,7 +28,9 @@ def dataset_texts(path: Path, column: str) -> Iterator[str]:
         else:
             with path.open("rb") as file:
                 yield from parquet_texts(file, "text")
-    except ValueError as error:  # of pyarrow
+    except (OSError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno is not None:  # the disk, not the content
+            raise
         raise UnusableFile(f"the file is damaged ({error}); get it again") from error
 
 
