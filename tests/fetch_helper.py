@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
+import subprocess
 import threading
 import time
 import zipfile
@@ -12,8 +14,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
+
+from tiny_helper import command
+
+from ablab.spec.corpus import Source
+from experiments.scales import tiny
 
 REVISION = "0123456789abcdef0123456789abcdef01234567"
 
@@ -28,6 +36,8 @@ class Web:
     break_after: list[int] = field(default_factory=list)
     """Bytes of the body that the next answers send before the connection ends, one entry per answer."""
     bytes_per_s: float | None = None
+    chunk: int = 4096
+    """Bytes that are sent at a time."""
     hub: dict[str, bytes] = field(default_factory=dict)
     """Files of the dataset `tests/stories`, by path."""
     lied: set[str] = field(default_factory=set)
@@ -94,7 +104,7 @@ class _Handler(BaseHTTPRequestHandler):
             form = json.loads(body) if body.startswith(b"{") else parse_qs(body.decode())
             self._json([_entry(self.web, name) for name in form["paths"] if name in self.web.hub])
         else:
-            self._missing(path)
+            self._missing()
 
     def _answer(self) -> None:
         path = unquote(urlsplit(self.path).path)
@@ -112,7 +122,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif path.startswith(f"{api}/tree/{REVISION}"):
             self._tree(path.removeprefix(f"{api}/tree/{REVISION}").strip("/"))
         else:
-            self._missing(path)
+            self._missing()
 
     def _tree(self, folder: str) -> None:
         inside = f"{folder}/" if folder else ""
@@ -127,7 +137,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _json(self, value: Any) -> None:
         self._body(json.dumps(value).encode(), {"Content-Type": "application/json"})
 
-    def _missing(self, path: str) -> None:
+    def _missing(self) -> None:
         self.send_response(404)
         self.send_header("X-Error-Code", "EntryNotFound")
         self.send_header("Content-Length", "0")
@@ -158,8 +168,8 @@ class _Handler(BaseHTTPRequestHandler):
         whole = len(content)
         if self.web.break_after:
             content = content[: self.web.break_after.pop(0)]
-        for at in range(0, len(content), 4096):
-            chunk = content[at : at + 4096]
+        for at in range(0, len(content), self.web.chunk):
+            chunk = content[at : at + self.web.chunk]
             try:
                 self.wfile.write(chunk)
             except OSError:  # the client was killed
@@ -172,8 +182,65 @@ class _Handler(BaseHTTPRequestHandler):
 
 def _entry(web: Web, name: str) -> dict[str, Any]:
     content = web.hub[name]
-    entry: dict[str, Any] = {"type": "file", "path": name, "size": len(content), "oid": hashlib.sha1(content).hexdigest()}
+    entry: dict[str, Any] = {
+        "type": "file",
+        "path": name,
+        "size": len(content),
+        "oid": hashlib.sha1(content).hexdigest(),
+    }
     if name.endswith(".parquet"):
         sha256 = hashlib.sha256(content).hexdigest() if name not in web.lied else "f" * 64
         entry["lfs"] = {"oid": sha256, "size": len(content), "pointerSize": 134}
     return entry
+
+
+DECLARATION = """
+from pathlib import Path
+from ablab.spec import Ablation, Design, Recipe, Replicate
+
+recipe = Recipe.model_validate_json(Path(__file__).parents[1].joinpath("recipe.json").read_text())
+design = Design(
+    control="real-only",
+    recipe=recipe,
+    arms=(),
+    replicates=(Replicate(train_seed=1, generation_seed=1),),
+    claims=(),
+)
+ABLATION = Ablation(name="study", version=1, question="What is there?", designs={"smoke": design})
+"""
+
+
+def project(folder: Path, *sources: Source) -> dict[str, str]:
+    """A project with the ablation `study` on these sources; the environment of its commands."""
+    recipe = tiny()
+    corpus = recipe.corpus.model_copy(update={"sources": sources})
+    (folder / "ablations").mkdir(parents=True)
+    (folder / "recipe.json").write_text(recipe.model_copy(update={"corpus": corpus}).model_dump_json())
+    (folder / "ablations" / "study.py").write_text(DECLARATION)
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("ABLAB_", "HF_"))}
+    return {**kept, "ABLAB_PROJECT": str(folder), "HF_HOME": str(folder / "hf"), "NO_PROXY": "127.0.0.1"}
+
+
+def data_command(action: str, environment: Mapping[str, str], *more: str) -> subprocess.CompletedProcess[str]:
+    """`ablab data ACTION study`."""
+    return subprocess.run(
+        command("ablab", "data", action, "study", *more), env=environment, capture_output=True, text=True, check=False
+    )
+
+
+def kill_after(sent: int, web: Web, environment: Mapping[str, str]) -> None:
+    """Begin a fetch, and kill -9 it when the server has sent so many bytes."""
+    fetch = subprocess.Popen(
+        command("ablab", "data", "fetch", "study"),
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        deadline = time.monotonic() + 60
+        while web.sent < sent and fetch.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert fetch.poll() is None, "the fetch ended before it could be killed"
+    finally:
+        fetch.kill()
+        fetch.wait()

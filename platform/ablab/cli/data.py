@@ -7,9 +7,10 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 
 from ablab.cli.common import console, duration, edits_of, print_json, quantity
-from ablab.corpora.fetch import Fetched, fetch_recipes
+from ablab.corpora.fetch import Fetched, fetch_sources
 from ablab.corpora.fetch_inventory import BY_HAND, Item, list_items
 from ablab.errors import InputError, RunError
 from ablab.registry.versions import resolve_name
@@ -30,7 +31,8 @@ def data(arguments: argparse.Namespace) -> None:
     recipes = list(design.recipes().values())
     fetched: list[Fetched] = []
     if arguments.action == "fetch":
-        fetched = fetch_recipes(recipes, settings.data, _silent if arguments.json else _Display())
+        sources = [source for recipe in recipes for source in recipe.corpus.sources]
+        fetched = fetch_sources(sources, settings.data, _silent if arguments.json else _Display())
     items = list_items(recipes, settings.data)
     if arguments.json:
         shown = {"label": chosen.label, "scale": arguments.scale, "data": str(settings.data)}
@@ -40,7 +42,7 @@ def data(arguments: argparse.Namespace) -> None:
     else:
         for one in fetched:
             print(f"{one.name}: {len(one.files)} file(s) fetched; {one.checked}")
-        _print_items(items)
+        _print_items(items, settings.data)
     if arguments.action == "fetch":
         _by_hand(items)
 
@@ -60,13 +62,13 @@ def _total(item: Item, field: str) -> int | None:
     return None if None in values or not values else sum(values)
 
 
-def _print_items(items: Sequence[Item]) -> None:
+def _print_items(items: Sequence[Item], data: Path) -> None:
     from rich.table import Table
     from rich.text import Text
 
     table = Table(box=None, pad_edge=False)
     for column in ("", "name", "state", "bytes", "words", "where it lies", "where it comes from"):
-        table.add_column(column, overflow="fold", no_wrap=column in ("", "state", "bytes", "words"))
+        table.add_column(column, overflow="fold", no_wrap=column not in ("name", "where it lies"))
     for item in items:
         size, words = _total(item, "bytes"), _total(item, "words")
         origins = (
@@ -78,10 +80,11 @@ def _print_items(items: Sequence[Item]) -> None:
             item.state,
             "" if size is None else quantity(size, "B"),
             "" if words is None else quantity(words),
-            item.path or "",
+            _relative(item.path, data),
             "\n".join(origins),
         )
         table.add_row(*map(Text, cells))
+    print(f"ABLAB_DATA is {data}")
     console().print(table)
     for item in items:
         lacking = item.missing()
@@ -89,6 +92,13 @@ def _print_items(items: Sequence[Item]) -> None:
             print(f"{item.role} {item.name} lacks {', '.join(file.path for file in lacking)}")
     if any(item.state in ("missing", "unfinished") and _fetched(item) for item in items):
         print("`ablab data fetch`, with the same name and scale, brings what has an address")
+
+
+def _relative(path: str | None, data: Path) -> str:
+    """Short where it lies under `ABLAB_DATA`, which the table names above."""
+    if path is None:
+        return ""
+    return str(Path(path).relative_to(data)) if Path(path).is_relative_to(data) else path
 
 
 def _fetched(item: Item) -> bool:

@@ -1,4 +1,4 @@
-"""`ablab data fetch`: bring the sources of recipes that say where they come from. Repeating it goes on."""
+"""`ablab data fetch`: bring the sources that say where they come from. Repeating it goes on."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from ablab.corpora.fetch_inventory import source_item
 from ablab.corpora.hub import is_folder
 from ablab.errors import RunError
 from ablab.spec.corpus import BabyLMSource, HubSource, Source
-from ablab.spec.recipe import Recipe
 from ablab.store.locks import try_lock
 
 
@@ -28,16 +27,15 @@ class Fetched:
     """Which digests were compared with which."""
 
 
-def fetch_recipes(recipes: Iterable[Recipe], data: Path, progress: Progress) -> list[Fetched]:
+def fetch_sources(sources: Iterable[Source], data: Path, progress: Progress) -> list[Fetched]:
     """Bring every source that is not there and says where it comes from.
 
     Raises RunError with the address and how to go on; what was received by then is kept.
     """
     wanted: list[BabyLMSource | HubSource] = []
-    for recipe in recipes:
-        for source in recipe.corpus.sources:
-            if fetchable(source) and source not in wanted and source_item(source, data).state != "there":
-                wanted.append(source)
+    for source in sources:
+        if fetchable(source) and source not in wanted and source_item(source, data).state != "there":
+            wanted.append(source)
     if not wanted:
         return []
     try:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import errno
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
+from types import MappingProxyType
 from typing import cast
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
@@ -31,23 +32,30 @@ class _Broken(Exception):
     """The connection ended before the file did."""
 
 
-def download(url: str, target: Path, sha256: str, progress: Progress) -> None:
+def download(
+    url: str,
+    target: Path,
+    digest: str,
+    progress: Progress,
+    digest_of: Callable[[Path], str] = sha256_file,
+    headers: Mapping[str, str] = MappingProxyType({}),
+) -> None:
     """Bring `target` there, with this digest. What an earlier call received (`<target>.part`) is not asked for again.
 
+    `headers` go to the server of `url` alone, to none that it redirects to.
     Raises RunError: the server cannot be reached, the digest is another one, the disk is full.
     """
     if not url.startswith(("http://", "https://")):
         raise InputError(f"archive url={url!r} must begin with https:// or http://; correct the declaration")
     part = target.with_name(f"{target.name}.part")
     target.parent.mkdir(parents=True, exist_ok=True)
-    _receive_all(url, part, target.name, progress)
-    found = sha256_file(part)
-    if found != sha256:
+    _receive_all(url, part, headers, progress)
+    found = digest_of(part)
+    if found != digest:
         size = part.stat().st_size
         part.unlink()
         raise RunError(
-            f"{redact(url)}: the {size:,} bytes received have the SHA-256 {found}, but the recipe declares {sha256}; "
-            "they were removed",
+            f"{redact(url)}: the {size:,} bytes received have the digest {found}, not {digest}; they were removed",
             "repeat the command; if it is the same again, the file was replaced there: declare what you trust",
         )
     part.replace(target)
@@ -64,12 +72,12 @@ def enough_space(folder: Path, needed: int, what: str) -> None:
         )
 
 
-def _receive_all(url: str, part: Path, name: str, progress: Progress) -> None:
+def _receive_all(url: str, part: Path, headers: Mapping[str, str], progress: Progress) -> None:
     stalls = 0
     for _ in range(_ATTEMPTS):
         before = _size(part)
         try:
-            _receive(url, part, name, progress)
+            _receive(url, part, headers, progress)
             return
         except (OSError, HTTPException, _Broken) as error:
             if isinstance(error, OSError) and error.errno == errno.ENOSPC:
@@ -84,10 +92,12 @@ def _receive_all(url: str, part: Path, name: str, progress: Progress) -> None:
     raise _unreachable(url, part, _Broken(f"broke {_ATTEMPTS} times"))
 
 
-def _receive(url: str, part: Path, name: str, progress: Progress) -> None:
+def _receive(url: str, part: Path, headers: Mapping[str, str], progress: Progress) -> None:
     """One connection: append what is still missing, or begin anew where the server cannot continue."""
     have = _size(part)
     request = Request(url, headers={"User-Agent": "ablab", "Accept-Encoding": "identity"})
+    for name, value in headers.items():
+        request.add_unredirected_header(name, value)
     if have:
         request.add_header("Range", f"bytes={have}-")
     try:
@@ -105,12 +115,13 @@ def _receive(url: str, part: Path, name: str, progress: Progress) -> None:
         total = have + int(length) if length is not None else None
         if total is not None:
             enough_space(part.parent, total - have, redact(url))
-        progress(name, have, total, "bytes")
+        progress(redact(url), have, total, "bytes")
         with part.open("ab" if have else "wb") as file:
-            while chunk := answer.read(_CHUNK_BYTES):
+            while chunk := answer.read1(_CHUNK_BYTES):
                 file.write(chunk)
+                file.flush()  # what a kill -9 leaves is what was received
                 have += len(chunk)
-                progress(name, have, total, "bytes")
+                progress(redact(url), have, total, "bytes")
     if total is not None and have < total:
         raise _Broken(f"broke off after {have:,} of {total:,} bytes")
 

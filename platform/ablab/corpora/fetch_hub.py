@@ -1,21 +1,21 @@
-"""Datasets of the Hugging Face Hub: downloaded and read by `datasets`, laid down as `ablab.corpora.hub` says.
+"""Datasets of the Hugging Face Hub, read by `datasets` and laid down as `ablab.corpora.hub` says.
 
-`huggingface_hub` keeps the downloaded files in its own cache (`HF_HOME`) and resumes them; `HF_ENDPOINT` and `HF_TOKEN`
-are its settings. `datasets` prepares every split, in `ABLAB_DATA/downloads/datasets`, which is emptied at the end; then
-each split becomes a parquet file with its text alone.
+The loader says which files a split has. They are received here, because `huggingface_hub` does not take up a download
+that was killed; then the same loader reads them, and each split becomes a parquet file with its text alone.
+`HF_ENDPOINT` and `HF_TOKEN` are the settings of `huggingface_hub`; without a token public datasets are fetched.
 """
 
 from __future__ import annotations
 
+import hashlib
+import logging
 import os
-import shutil
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
-from ablab.corpora.fetch_http import AGAIN, Progress, enough_space
+from ablab.corpora.fetch_http import AGAIN, Progress, download, enough_space
 from ablab.corpora.hub import DESCRIPTION, ContentDigest, hub_folder
 from ablab.corpora.sources import FILES
 from ablab.errors import RunError, did_you_mean
@@ -24,8 +24,7 @@ from ablab.spec.corpus import HubSource
 from ablab.store.files import read_json, sha256_file, write_json
 
 UNFINISHED = f"{DESCRIPTION}.part"
-_ROWS = 1_000  # of a batch
-_GROUP = 100  # batches of a row group
+_ROWS = 10_000  # of a row group
 _CORRECT = "correct the declaration and repeat the command"
 
 
@@ -48,19 +47,20 @@ def fetch_hub(source: HubSource, data: Path, progress: Progress) -> tuple[list[P
     finished: dict[str, Any] = read_json(unfinished)["splits"] if unfinished.exists() else {}
     finished = {split: entry for split, entry in finished.items() if (folder / f"{split}.parquet").is_file()}
     write_json(unfinished, _description(source, finished))
-    cache = data / "downloads" / "datasets" / source.repo.replace("/", "--")
     brought = []
     with _one_message(source):
-        prepared, checked = _prepare(source, cache)
+        builder, files = _builder(source)
+        received, checked = _receive(source, files, data / "downloads", progress)
+        builder.config.data_files = _local(files, received)
         for split, name in hub_splits(source).items():
-            if split in finished:
-                continue
-            target = folder / f"{split}.parquet"
-            finished[split] = _write(prepared[name], source, target, progress)
-            write_json(unfinished, _description(source, finished))
-            brought.append(target)
-        unfinished.replace(folder / DESCRIPTION)
-        shutil.rmtree(cache)
+            if split not in finished:
+                target = folder / f"{split}.parquet"
+                finished[split] = _write(builder, name, source, target, progress)
+                write_json(unfinished, _description(source, finished))
+                brought.append(target)
+    unfinished.replace(folder / DESCRIPTION)
+    for path in received.values():
+        path.unlink()
     return brought, checked
 
 
@@ -68,91 +68,96 @@ def _description(source: HubSource, splits: Mapping[str, Any]) -> dict[str, Any]
     return {"repo": source.repo, "revision": source.revision, "config": source.config, "splits": splits}
 
 
-def _prepare(source: HubSource, cache: Path) -> tuple[Any, str]:
-    """The prepared splits (a `DatasetDict`) and what was checked of them."""
+def _builder(source: HubSource) -> tuple[Any, dict[str, list[str]]]:
+    """The loader of the dataset, and the addresses (hf://) of the files of each of the dataset's splits."""
     import datasets
 
-    if not sys.stderr.isatty():
-        datasets.disable_progress_bars()  # those of huggingface_hub as well
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # warnings show passwords in addresses
     # hf:// so that a folder of that name in the working directory is not taken for the dataset
-    builder = datasets.load_dataset_builder(
-        f"hf://datasets/{source.repo}", source.config, revision=source.revision, cache_dir=str(cache)
-    )
+    builder = datasets.load_dataset_builder(f"hf://datasets/{source.repo}", source.config, revision=source.revision)
     files = {str(split): list(map(str, urls)) for split, urls in (builder.config.data_files or {}).items()}
-    for name in hub_splits(source).values():
+    wanted = hub_splits(source).values()
+    for name in wanted:
         if name not in files:
             raise RunError(f"{_label(source)} has no split {name!r}; {did_you_mean(name, list(files))}", _CORRECT)
-    listed = _listed(source, [url for urls in files.values() for url in urls])
-    size = sum(entry.size for entry in listed)
-    # tables take about twice the room of compressed files, and ours about as much as these
-    room = size + (builder.info.dataset_size or 2 * size)
-    enough_space(cache, room, f"{_label(source)} ({size:,} bytes to download)")
-    checked = _download(source, listed)
-    builder.download_and_prepare()
-    return builder.as_dataset(), checked
+    return builder, {name: files[name] for name in wanted}
 
 
-def _listed(source: HubSource, urls: Sequence[str]) -> list[Any]:
-    """What the Hub says of each file: path, size, and of large files the SHA-256."""
-    from huggingface_hub import HfApi
+def _receive(
+    source: HubSource, files: Mapping[str, Sequence[str]], folder: Path, progress: Progress
+) -> tuple[dict[str, Path], str]:
+    """Where each address lies now, and a line on what was checked. Large files have a SHA-256, small ones git's id."""
+    from huggingface_hub import HfApi, hf_hub_url
+    from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
 
-    paths = [url.partition(f"@{source.revision}/")[2] for url in urls]
-    return HfApi().get_paths_info(source.repo, paths, repo_type="dataset", revision=source.revision)
-
-
-def _download(source: HubSource, listed: Sequence[Any]) -> str:
-    """Bring every file into the cache of huggingface_hub, where `datasets` finds it; what was checked.
-
-    The Hub lists the SHA-256 of large files (LFS) alone. Raises RunError when one has another.
-    """
-    from huggingface_hub import hf_hub_download
-
-    checked = 0
+    paths = {url.partition(f"@{source.revision}/")[2]: url for urls in files.values() for url in urls}
+    listed: list[Any] = HfApi().get_paths_info(source.repo, list(paths), repo_type="dataset", revision=source.revision)
+    headers = {name: value for name, value in build_hf_headers().items() if name.lower() == "authorization"}
+    received: dict[str, Path] = {}
+    targets = {entry.path: folder / f"{_digest(entry)}-{PurePosixPath(entry.path).name}" for entry in listed}
+    missing = sum(entry.size for entry in listed if not targets[entry.path].exists())
+    enough_space(folder, 2 * missing, f"{_label(source)}, {missing:,} bytes to download and as many to write,")
     for entry in listed:
-        file = Path(hf_hub_download(source.repo, entry.path, repo_type="dataset", revision=source.revision))
-        if entry.lfs is None:
-            continue
-        checked += 1
-        found = sha256_file(file)
-        if found != entry.lfs.sha256:
-            file.resolve().unlink()
-            raise RunError(
-                f"{_label(source)}: {entry.path} has the SHA-256 {found}, but the Hub lists {entry.lfs.sha256}; "
-                "it was removed",
-                "repeat the command",
-            )
-    return f"SHA-256 of {checked} of {len(listed)} files checked against the Hub, which lists no others"
+        target = received[paths[entry.path]] = targets[entry.path]
+        if not target.exists():
+            url = hf_hub_url(source.repo, entry.path, repo_type="dataset", revision=source.revision)
+            download(url, target, _digest(entry), progress, sha256_file if entry.lfs else _git_blob_id, headers)
+    return received, f"digests of {len(received)} of {len(paths)} files checked against the Hub's list"
 
 
-def _write(rows: Any, source: HubSource, target: Path, progress: Progress) -> dict[str, Any]:
+def _digest(entry: Any) -> str:
+    return str(entry.lfs.sha256 if entry.lfs else entry.blob_id)
+
+
+def _git_blob_id(path: Path) -> str:
+    """SHA-1 of a file as git counts it."""
+    hasher = hashlib.sha1(f"blob {path.stat().st_size}\0".encode(), usedforsecurity=False)
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            hasher.update(chunk)
+    return hasher.hexdigest()
+
+
+def _local(files: Mapping[str, Sequence[str]], received: Mapping[str, Path]) -> Any:
+    """The files of each split as the loader takes them, where they lie now."""
+    from datasets.data_files import DataFilesDict, DataFilesList
+
+    local = {name: [str(received[url]) for url in urls] for name, urls in files.items()}
+    return DataFilesDict({name: DataFilesList(paths, [(path,) for path in paths]) for name, paths in local.items()})
+
+
+def _write(builder: Any, name: str, source: HubSource, target: Path, progress: Progress) -> dict[str, Any]:
     """Write the text of a split; what `dataset.json` says of it. A missing text is an empty document."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    field = source.text_field
-    feature = rows.features.get(field)
-    if feature is None or getattr(feature, "dtype", None) not in ("string", "large_string"):
-        texts = [
-            name for name, one in rows.features.items() if getattr(one, "dtype", None) in ("string", "large_string")
-        ]
-        raise RunError(f"{_label(source)} has no text in a column {field!r}; {did_you_mean(field, texts)}", _CORRECT)
+    known = (builder.info.splits or {}).get(name)
+    total = known.num_examples if known else None
     digest, words, done = ContentDigest(), 0, 0
-    what = f"{source.name} {target.stem}"
     temporary = target.with_name(f".{target.name}.part")
-    schema = pa.schema([("text", pa.string())])
-    with pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
-        for batch in rows.select_columns([field]).iter(batch_size=_ROWS):
-            texts = [text or "" for text in batch[field]]
-            writer.write_batch(pa.record_batch([pa.array(texts, pa.string())], schema=schema), row_group_size=_ROWS)
+    with pq.ParquetWriter(temporary, pa.schema([("text", pa.string())]), compression="zstd") as writer:
+        for table in builder.as_streaming_dataset(split=name).with_format("arrow").iter(batch_size=_ROWS):
+            texts = [text or "" for text in _texts(table, source)]
+            writer.write_batch(pa.record_batch([pa.array(texts, pa.string())], ["text"]))
             for text in texts:
                 digest.add(text)
                 words += len(text.split())
             done += len(texts)
-            progress(what, done, len(rows), "documents")
+            progress(f"{source.name}: writing {target.name}", done, total, "documents")
     with temporary.open("rb") as file:
         os.fsync(file.fileno())
     temporary.replace(target)
     return {"digest": digest.hexdigest(), "documents": done, "words": words}
+
+
+def _texts(table: Any, source: HubSource) -> list[str | None]:
+    """The text column of a table."""
+    texts = [field.name for field in table.schema if str(field.type) in ("string", "large_string", "string_view")]
+    if source.text_field not in texts:
+        near = did_you_mean(source.text_field, texts)
+        raise RunError(f"{_label(source)} has no text in a column {source.text_field!r}; {near}", _CORRECT)
+    found: list[str | None] = table.column(source.text_field).to_pylist()
+    return found
 
 
 @contextmanager

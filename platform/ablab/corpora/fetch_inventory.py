@@ -76,8 +76,7 @@ def _babylm(source: BabyLMSource, data: Path) -> Item:
         path, archive = babylm_file(source, split, data), source.archives.get(split)  # type: ignore[call-overload]
         files.append(File(split, str(path), _bytes(path), None, redact(archive.url) if archive else BY_HAND))
         if archive is not None:
-            zipped = archive_file(archive, data)
-            begun |= any(one.exists() for one in (zipped, part_of(zipped), part_of(path)))
+            begun |= part_of(archive_file(archive, data)).exists() or part_of(path).exists()
     begun |= bool(source.archives) and any(file.bytes is not None for file in files)
     return Item(
         "source", source.name, source.kind, str(absolute(source.path, data)), _state(files, begun), tuple(files)
