@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from ablab.errors import InputError
 from ablab.store.locks import is_locked, try_lock
@@ -20,16 +21,25 @@ from ablab.store.store import Store
 
 GC_LOCK = ".gc.lock"
 WAIT_S = 0.1
+PATIENCE_S = 1.0
 
 
 @contextmanager
 def collecting(store: Store) -> Iterator[None]:
     """What is decided and removed inside is one thing for every run. Raises `InputError` while another collects."""
-    lock = try_lock(store.root / GC_LOCK)
+    lock = _try_for(PATIENCE_S, store.root / GC_LOCK)
     if lock is None:
         raise InputError(f"another `ablab gc --apply` is at work on the store {store.root}; wait until it has ended")
     with closing(lock):
         yield
+
+
+def _try_for(seconds: float, path: Path) -> BinaryIO | None:
+    """The lock, if it is free for a moment within so long: runs that ask whether it is held hold it while they ask."""
+    deadline = time.monotonic() + seconds
+    while (lock := try_lock(path)) is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return lock
 
 
 def wait_for_gc(store: Store, tell: Callable[[str], None]) -> None:
