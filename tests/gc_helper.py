@@ -41,7 +41,7 @@ def put(store: Store, stage: Stage, steps: tuple[int, ...] = ()) -> None:
     attempt = store.begin(stage.kind, stage.key, Numerics(), steps)
     if attempt is None:
         return
-    result: dict[str, Any] = {}
+    result: dict[str, Any] = {"step": 10} if stage.kind == "select" else {}
     if stage.kind == "train":
         kept = [10, 20] if stage.params["share"] else list(LOSSES)
         result["checkpoints"] = [{"step": step, "validation_loss_nats": LOSSES[step]} for step in kept]

@@ -21,6 +21,7 @@ from ablab.registry.records import Owner
 from ablab.registry.registry import Registry, open_registry
 from ablab.registry.versions import Pinned, spec_digest
 from ablab.runner.garbage import Garbage, find_garbage, remove
+from ablab.runner.projection import execution_view
 from ablab.runner.results import roles_of
 from ablab.runner.retention import find_needs
 from ablab.settings import Settings, load_settings
@@ -303,6 +304,28 @@ def test_a_plan_calls_for_a_training_again_only_when_a_removed_checkpoint_is_nee
     resumed = plan_of(store, design(42)).stages[good]
     assert resumed.state == "resumable"
     assert resumed.why == ("its checkpoint 5 was removed by ablab gc; an interrupted run left work to go on from")
+
+
+def test_publishing_a_run_whose_judged_checkpoint_is_gone_says_so(store: Store, settings: Settings) -> None:
+    record, plan = put_run(store, design(42), "a", status="interrupted")
+    for arm, role in (
+        ("real-only", "evaluate"),
+        ("mixed", "evaluate"),
+        ("mixed", "bad_evaluate"),
+        ("mixed", "generate"),
+    ):
+        remove_stage(store, role.rpartition("_")[2], key_of(plan, arm, role))
+    real, mixed = execution_view(store, record, settings.home).arms
+    assert (real.remark, mixed.remark) == ("", "")
+    assert real.model is not None
+    assert (real.model.train, real.model.step) == (key_of(plan, "real-only", "train"), 10)
+    remove_checkpoints(store, real.model.train, [10])
+    real, mixed = execution_view(store, record, settings.home).arms
+    assert (real.model, real.remark) == (
+        None,
+        "The model that was judged is not here: its checkpoint 10 was removed by ablab gc.",
+    )
+    assert mixed.model is not None
 
 
 def test_a_run_computes_a_pruned_training_again_with_the_same_bytes(tmp_path: Path, store: Store) -> None:
