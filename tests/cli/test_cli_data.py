@@ -64,7 +64,7 @@ def test_the_list_says_where_each_source_and_suite_lies_and_comes_from(web: Web,
     assert items["stories"]["files"][2]["origin"] == "a/b test at 0123456789ab"
     assert items["stories"]["path"] == str(tmp_path / "data/hub/a--b" / REVISION)
     shown = data_command("list", environment).stdout
-    for name in ("microworld", "computed when it is needed", "missing", "babylm", "/dev.zip", "ablab data fetch"):
+    for name in ("microworld", "built in", "missing", "lies in     babylm", "/dev.zip, ", "`ablab data fetch`"):
         assert name in shown
 
 

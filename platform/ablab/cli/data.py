@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from ablab.cli.common import console, duration, edits_of, print_json, quantity
+from ablab.cli.common import duration, edits_of, print_json, quantity
 from ablab.corpora.fetch import Fetched, fetch_sources
 from ablab.corpora.fetch_inventory import BY_HAND, Item, list_items
+from ablab.corpora.filecheck import FactCache
 from ablab.errors import InputError, RunError
 from ablab.registry.versions import resolve_name
 from ablab.settings import load_settings
@@ -33,7 +34,7 @@ def data(arguments: argparse.Namespace) -> None:
     if arguments.action == "fetch":
         sources = [source for recipe in recipes for source in recipe.corpus.sources]
         fetched = fetch_sources(sources, settings.data, _silent if arguments.json else _Display())
-    items = list_items(recipes, settings.data)
+    items = list_items(recipes, settings.data, FactCache(settings.home / "digests.json"))
     if arguments.json:
         shown = {"label": chosen.label, "scale": arguments.scale, "data": str(settings.data)}
         rows = [{**asdict(item), "bytes": _total(item, "bytes"), "words": _total(item, "words")} for item in items]
@@ -63,46 +64,25 @@ def _total(item: Item, field: str) -> int | None:
 
 
 def _print_items(items: Sequence[Item], data: Path) -> None:
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, pad_edge=False)
-    for column in ("", "name", "state", "bytes", "words", "where it lies", "where it comes from"):
-        table.add_column(column, overflow="fold", no_wrap=column not in ("name", "where it lies"))
+    """Blocks rather than columns: paths and addresses must be copied whole."""
+    print(f"ABLAB_DATA is {data}")
     for item in items:
         size, words = _total(item, "bytes"), _total(item, "words")
-        origins = (
-            dict.fromkeys(file.origin for file in item.files) if item.files else {"computed when it is needed": None}
-        )
-        cells = (
-            item.role,
-            item.name,
-            item.state,
-            "" if size is None else quantity(size, "B"),
-            "" if words is None else quantity(words),
-            _relative(item.path, data),
-            "\n".join(origins),
-        )
-        table.add_row(*map(Text, cells))
-    print(f"ABLAB_DATA is {data}")
-    console().print(table)
-    for item in items:
-        lacking = item.missing()
-        if lacking and item.state != "built in" and len(lacking) < len(item.files):
-            print(f"{item.role} {item.name} lacks {', '.join(file.path for file in lacking)}")
-    if any(item.state in ("missing", "unfinished") and _fetched(item) for item in items):
+        counts = ["" if size is None else quantity(size, "B"), "" if words is None else f"{quantity(words)} words"]
+        print("  ".join([f"{item.role:6}  {item.name:24}  {item.state:10}", *counts]).rstrip())
+        if item.path is not None:
+            print(f"        lies in     {_relative(item.path, data)}")
+        if item.state in ("missing", "unfinished"):
+            print(f"        comes from  {', '.join(dict.fromkeys(file.origin for file in item.missing()))}")
+        if 0 < len(item.missing()) < len(item.files):
+            print(f"        lacks       {', '.join(_relative(file.path, data) for file in item.missing())}")
+    if any(file.origin != BY_HAND for item in items for file in item.missing()):
         print("`ablab data fetch`, with the same name and scale, brings what has an address")
 
 
-def _relative(path: str | None, data: Path) -> str:
-    """Short where it lies under `ABLAB_DATA`, which the table names above."""
-    if path is None:
-        return ""
+def _relative(path: str, data: Path) -> str:
+    """Short where it lies under `ABLAB_DATA`."""
     return str(Path(path).relative_to(data)) if Path(path).is_relative_to(data) else path
-
-
-def _fetched(item: Item) -> bool:
-    return any(file.origin != BY_HAND for file in item.missing())
 
 
 def _silent(what: str, done: int, total: int | None, unit: str) -> None:

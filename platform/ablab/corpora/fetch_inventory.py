@@ -9,9 +9,11 @@ from typing import Literal
 
 from ablab.corpora.fetch_archives import archive_file, babylm_file
 from ablab.corpora.fetch_hub import UNFINISHED, hub_splits
+from ablab.corpora.filecheck import FactCache
 from ablab.corpora.hub import DESCRIPTION, hub_folder, is_folder
-from ablab.corpora.paths import absolute
+from ablab.corpora.paths import absolute, expand
 from ablab.corpora.sources import FILES
+from ablab.corpora.textcheck import known_words
 from ablab.settings import redact
 from ablab.spec.corpus import BabyLMSource, FileSource, HubSource, MicroworldSource, Source
 from ablab.spec.recipe import Recipe
@@ -52,29 +54,31 @@ class Item:
         return [file for file in self.files if file.bytes is None]
 
 
-def list_items(recipes: Iterable[Recipe], data: Path) -> list[Item]:
-    """Every source and suite of the recipes once, in their order."""
+def list_items(recipes: Iterable[Recipe], data: Path, facts: FactCache) -> list[Item]:
+    """Every source and suite of the recipes once, in their order. facts: where plans remember counted words."""
     found: list[Item] = []
     for recipe in recipes:
-        found += (source_item(source, data) for source in recipe.corpus.sources)
+        found += (source_item(source, data, facts) for source in recipe.corpus.sources)
         found += (_suite(suite, data) for suite in recipe.evaluation.suites)
     return sorted(dict.fromkeys(found), key=lambda item: item.role)  # stable: sources before suites
 
 
-def source_item(source: Source, data: Path) -> Item:
+def source_item(source: Source, data: Path, facts: FactCache | None = None) -> Item:
     """What is there of one source."""
     if isinstance(source, MicroworldSource):
         return Item("source", source.name, source.kind, None, "built in", ())
     if isinstance(source, BabyLMSource):
-        return _babylm(source, data)
+        return _babylm(source, data, facts)
     return _hub(source, data) if isinstance(source, HubSource) else _files(source, data)
 
 
-def _babylm(source: BabyLMSource, data: Path) -> Item:
+def _babylm(source: BabyLMSource, data: Path, facts: FactCache | None) -> Item:
     files, begun = [], False
     for split in FILES:
         path, archive = babylm_file(source, split, data), source.archives.get(split)  # type: ignore[call-overload]
-        files.append(File(split, str(path), _bytes(path), None, redact(archive.url) if archive else BY_HAND))
+        size = _bytes(path)
+        words = known_words(facts, path) if facts is not None and size is not None else None
+        files.append(File(split, str(path), size, words, redact(archive.url) if archive else BY_HAND))
         if archive is not None:
             begun |= part_of(archive_file(archive, data)).exists() or part_of(path).exists()
     begun |= bool(source.archives) and any(file.bytes is not None for file in files)
@@ -108,11 +112,9 @@ def _files(source: FileSource, data: Path) -> Item:
     files = []
     for split in FILES:
         for pattern in getattr(source, split):
-            path = absolute(pattern, data)
-            root = Path(path.anchor)
-            found = [path] if path.is_file() else list(root.glob(str(path.relative_to(root))))
+            found, _ = expand([pattern], data, source.name)
             size = sum(one.stat().st_size for one in found) if found else None
-            files.append(File(split, str(path), size, None, BY_HAND))
+            files.append(File(split, str(absolute(pattern, data)), size, None, BY_HAND))
     return Item("source", source.name, source.kind, None, _state(files, False), tuple(files))
 
 
@@ -125,8 +127,8 @@ def _suite(suite: SuiteSource, data: Path) -> Item:
 
 
 def _suite_paths(suite: BabyLMSuite, folder: Path) -> list[tuple[str, Path]]:
-    """The files that are named, else those that are found; the path itself where it is a file or nothing is there."""
-    if folder.is_file():
+    """The files that are named, else those that are found; the path itself for a zip or where nothing is."""
+    if suite.task == "ewok":
         return [(folder.name, folder)]
     names = suite.files or sorted(path.name for path in folder.glob("*") if path.is_file())
     return [(name, folder / name) for name in names] or [("all", folder)]

@@ -42,14 +42,18 @@ class FactCache:
 
     def of_files(self, kind: str, files: Sequence[Path], find: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """The JSON-like facts of a kind that `find` reads from these files; read once. Raises OSError."""
-        seen = [[status.st_size, status.st_mtime_ns, status.st_ino] for status in (path.stat() for path in files)]
-        name = f"{kind}:{files[0]}"
-        entry = self._entries.get(name)
-        if entry is None or entry["seen"] != seen:
-            entry = self._entries[name] = {"seen": seen, "facts": find()}
+        seen = _seen(files)
+        facts = self.known(kind, files)
+        if facts is None:
+            facts = find()
+            self._entries[f"{kind}:{files[0]}"] = {"seen": seen, "facts": facts}
             self._changed = True
-        facts: dict[str, Any] = entry["facts"]
         return facts
+
+    def known(self, kind: str, files: Sequence[Path]) -> dict[str, Any] | None:
+        """What is remembered of these files as they are now; reads none of them. Raises OSError."""
+        entry = self._entries.get(f"{kind}:{files[0]}")
+        return entry["facts"] if entry is not None and entry["seen"] == _seen(files) else None
 
     def of_content(self, name: str, find: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """JSON-like facts of content that `name` tells by a digest; found once."""
@@ -69,6 +73,11 @@ class FactCache:
         temporary.write_text(json.dumps(content, sort_keys=True), encoding="utf-8")
         temporary.replace(self._path)
         self._changed = False
+
+
+def _seen(files: Sequence[Path]) -> list[list[int]]:
+    """What tells a file that was changed."""
+    return [[status.st_size, status.st_mtime_ns, status.st_ino] for status in (path.stat() for path in files)]
 
 
 def first_faults(where: str, faults: list[str]) -> tuple[str, ...]:

@@ -22,7 +22,7 @@ USUAL = ("train", "validation", "test", "text")
 
 def is_folder(source: HubSource) -> bool:
     """Whether the source is a folder, saved by `datasets`, rather than a dataset of the Hub."""
-    return source.repo.startswith(("/", "./", "~"))
+    return source.revision is None  # a dataset of the Hub states one: checked with the recipe
 
 
 def hub_folder(data: Path, source: HubSource) -> Path:
@@ -32,7 +32,7 @@ def hub_folder(data: Path, source: HubSource) -> Path:
     if source.config is not None:
         folder /= source.config
     named = (source.train, source.validation, source.test, source.text_field)
-    return folder if named == USUAL else folder / "+".join(str(name) for name in named)
+    return folder if named == USUAL else folder / "+".join(name or "-" for name in named)
 
 
 class ContentDigest:

@@ -120,7 +120,9 @@ def _babylm(
     where = f"corpus source {source.name!r}"
     folder = absolute(source.path, data)
     if not folder.is_dir():
-        faults.append(no_folder(where, source.path, folder, data))
+        faults.append(
+            no_folder(where, source.path, folder, data) + ("; run `ablab data fetch`" * bool(source.archives))
+        )
         return source
     digests = {}
     for split, suffix in FILES.items():
@@ -129,7 +131,8 @@ def _babylm(
         try:
             found = file_facts(facts, path, "text", "text", None)
         except OSError as error:
-            faults.append(f"{where}: {path} cannot be read ({error.strerror}); the BabyLM layout needs this file")
+            remedy = "run `ablab data fetch`" if source.archives else "the BabyLM layout needs this file"
+            faults.append(f"{where}: {path} cannot be read ({error.strerror}); {remedy}")
             continue
         if found.faults:
             faults += found.faults

@@ -39,6 +39,12 @@ def file_facts(facts: FactCache, path: Path, form: str, text_field: str, held_ou
     return _read(facts.of_files(kind, [path], lambda: asdict(_check_file(path, form, text_field, held_out))))
 
 
+def known_words(facts: FactCache, path: Path) -> int | None:
+    """Words of a plain text that a plan has counted and that has not changed since. Raises OSError."""
+    found = facts.known("text:text:text", [path])
+    return _read(found).parts[""].words if found and not found["faults"] else None
+
+
 def dataset_facts(
     facts: FactCache,
     path: Path,
