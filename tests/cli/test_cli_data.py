@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import random
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fetch_helper import REVISION, Web, data_command, kill_after, project, serve, zipped
+from tiny_helper import command
 
 from ablab.spec.corpus import Archive, BabyLMSource, FileSource, HubSource, MicroworldSource
 
@@ -73,6 +75,13 @@ def test_a_killed_fetch_is_listed_as_unfinished_and_goes_on(web: Web, tmp_path: 
     web.bytes_per_s, web.chunk = 2_000.0, 256
     kill_after(700, web, environment)
     assert states(data_command("list", environment, "--json").stdout)["books"] == "unfinished"
+
+    run = subprocess.run(
+        command("run-ablation", "study"), env=environment, cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 2
+    assert "corpus source 'books'" in run.stderr
+    assert "run `ablab data fetch`" in run.stderr
 
     web.bytes_per_s = None
     done = data_command("fetch", environment)

@@ -50,10 +50,15 @@ def data(arguments: argparse.Namespace) -> None:
 
 def _by_hand(items: Sequence[Item]) -> None:
     """Raise RunError with every place that is still empty: nothing says where its content comes from."""
-    lacking = [f"{item.role} {item.name!r}: {file.path}" for item in items for file in item.missing()]
+    lacking = []
+    for item in items:
+        files = item.missing()
+        whole = item.role == "suite" and len(files) == len(item.files)
+        paths = {item.path} if whole else {file.path: None for file in files}
+        lacking += [f"{item.role} {item.name!r}: {path}" for path in paths if files]
     if lacking:
         raise RunError(
-            "these files must be put there by hand, the declaration names no address for them:\n" + "\n".join(lacking)
+            "everything that has an address is there; the rest must be put there by hand:\n" + "\n".join(lacking)
         )
 
 

@@ -10,7 +10,7 @@ from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 from types import MappingProxyType
 from typing import cast
-from urllib.error import HTTPError
+from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
 from ablab.errors import InputError, RunError
@@ -135,4 +135,5 @@ def _unreachable(url: str, part: Path, error: Exception) -> RunError:
     remedy = (
         f"{kept:,} bytes are kept; {AGAIN}" if kept else "check the network and the address, and repeat the command"
     )
-    return RunError(f"{redact(url)}: {error}", remedy)
+    plain = isinstance(error, URLError) and not isinstance(error, HTTPError)
+    return RunError(f"{redact(url)}: {error.reason if plain else error}", remedy)

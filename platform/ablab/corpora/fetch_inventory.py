@@ -21,7 +21,7 @@ from ablab.spec.suites import BabyLMSuite, MicroworldSuites, SuiteSource
 from ablab.store.files import read_json
 
 State = Literal["built in", "there", "unfinished", "missing"]
-BY_HAND = "put there by hand"
+BY_HAND = "no address: to be put there by hand"
 
 
 @dataclass(frozen=True)

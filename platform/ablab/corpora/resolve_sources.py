@@ -120,9 +120,8 @@ def _babylm(
     where = f"corpus source {source.name!r}"
     folder = absolute(source.path, data)
     if not folder.is_dir():
-        faults.append(
-            no_folder(where, source.path, folder, data) + ("; run `ablab data fetch`" * bool(source.archives))
-        )
+        remedy = "; run `ablab data fetch`" if source.archives else ""
+        faults.append(no_folder(where, source.path, folder, data) + remedy)
         return source
     digests = {}
     for split, suffix in FILES.items():
