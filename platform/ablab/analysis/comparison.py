@@ -26,7 +26,13 @@ class Interval:
     high: float
     se: float
     df: float
+    """Whose t has the interval's bound at 95 %."""
     inference: Inference
+    share: float = 1.0
+    """Of the variance that rests on replicates; between 0 and 1 the bound is a mean of two t quantiles."""
+    replicate_df: float | None = None
+    item_df: float | None = None
+    """Of these two; None where `df` is all."""
 
 
 @dataclass(frozen=True)

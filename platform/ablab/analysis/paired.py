@@ -17,9 +17,10 @@ from ablab.analysis.crossed import (
     new_items,
     new_items_and_replicates,
     new_replicates,
+    over_replicates,
 )
 from ablab.analysis.results import ArmResults, ReplicateResult, same_items
-from ablab.analysis.students import detectable_multiple, effective_df, mcnemar_p, t_p_value, t_quantile, two_sided
+from ablab.analysis.students import detectable_multiple, effective_df, mcnemar_p, mixed_p, t_p_value
 from ablab.analysis.weighing import Weighing, beside_score, weighing
 from ablab.errors import InputError
 from ablab.spec.metrics import PERPLEXITY
@@ -151,9 +152,8 @@ def _over_replicates(changes_R: Array) -> _Difference:
     estimate = float(changes_R.mean())
     if len(changes_R) == 1:
         return _Difference(estimate, None, None, None, "t", None)
-    df = np.array(len(changes_R) - 1.0)
-    se = np.asarray(changes_R.std(ddof=1) / np.sqrt(len(changes_R)))
-    interval = _interval(estimate, Spread(se, np.asarray(t_quantile(df, two_sided())), df, df), "new replicates")
+    variance = np.asarray(changes_R.var(ddof=1) / len(changes_R))
+    interval = _interval(estimate, over_replicates(variance, len(changes_R) - 1), "new replicates")
     return _Difference(estimate, interval, None, _p(estimate, interval), "t", None)
 
 
@@ -163,11 +163,16 @@ def _relative(one: ReplicateResult, other: ReplicateResult) -> float:
 
 def _interval(estimate: float, spread: Spread, inference: Inference) -> Interval | None:
     """None when nothing varies and yet the estimate is not 0: a spread of 0 would be certainty from nothing."""
-    se, critical = float(spread.se), float(spread.critical)
-    df = effective_df(critical, float(spread.smallest_df), float(spread.largest_df))
+    se, critical, share = float(spread.se), float(spread.critical), float(spread.share)
+    replicate_df, item_df = float(spread.replicate_df), float(spread.item_df)
+    df = replicate_df if share == 1.0 else item_df
+    mixed = 0.0 < share < 1.0
+    if mixed:
+        df = effective_df(critical, min(replicate_df, item_df), max(replicate_df, item_df))
     if se < NEGLIGIBLE:
         return Interval(0.0, 0.0, 0.0, df, inference) if abs(estimate) < NEGLIGIBLE else None
-    return Interval(estimate - critical * se, estimate + critical * se, se, df, inference)
+    both = (replicate_df, item_df) if mixed else (None, None)
+    return Interval(estimate - critical * se, estimate + critical * se, se, df, inference, share, *both)
 
 
 def _p(estimate: float, interval: Interval | None) -> float | None:
@@ -177,10 +182,13 @@ def _p(estimate: float, interval: Interval | None) -> float | None:
 
 
 def p_beyond(estimate: float, boundary: float, interval: Interval) -> float:
-    """Two-sided p of a true effect at `boundary`, from the t of the interval."""
+    """Two-sided p of a true effect at `boundary`: below 0.05 exactly where the interval excludes it."""
     if interval.se == 0.0:
         return 1.0 if estimate == boundary else 0.0
-    return t_p_value((estimate - boundary) / interval.se, interval.df)
+    statistic = (estimate - boundary) / interval.se
+    if interval.replicate_df is None or interval.item_df is None:
+        return t_p_value(statistic, interval.df)
+    return mixed_p(statistic, interval.share, interval.replicate_df, interval.item_df)
 
 
 def _detectable(interval: Interval | None) -> float | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ LEVEL = 0.95
 """Of every interval."""
 POWER = 0.80
 """Of the smallest detectable effect."""
+SMALLEST_P = 1e-15
 
 
 def t_quantile(df: float | NDArray[np.float64], probability: float) -> Any:
@@ -24,6 +26,39 @@ def t_quantile(df: float | NDArray[np.float64], probability: float) -> Any:
 def two_sided(level: float = LEVEL) -> float:
     """The probability whose quantile bounds a central interval of this level."""
     return 0.5 + level / 2
+
+
+def mixed_quantile(share: Any, replicate_df: float, item_df: Any, alpha: float) -> Any:
+    """Bound of a two-sided interval at level 1 - `alpha`, between the t quantiles of items and of replicates.
+
+    t_I + (t_R - t_I) share^k. k = 1 is Cochran's (1964) mean. By numerical integration over all proportions of the
+    components, k = 1.2 covers 93.2 to 97.2 % at alpha = 0.05 and two replicates; but at small alpha it errs up to
+    eight times too often (Cochran's up to six times), as t_R grows much faster than t_I. About k = 1/2 (Banerjee 1961)
+    never errs too often. k = 1/2 + 0.7 (alpha / 0.05)^0.7 errs at most 1.4 times as often as alpha at every level.
+    Arrays broadcast.
+    """
+    from scipy.special import stdtrit
+
+    exponent = 0.5 + 0.7 * min(alpha / (1.0 - LEVEL), 1.0) ** 0.7
+    t_items, t_replicates = -stdtrit(item_df, alpha / 2), -stdtrit(replicate_df, alpha / 2)
+    return t_items + (t_replicates - t_items) * np.asarray(share) ** exponent
+
+
+def mixed_p(statistic: float, share: float, replicate_df: float, item_df: float) -> float:
+    """The alpha whose `mixed_quantile` is |statistic|, so that p < 0.05 exactly where the 95 % interval excludes 0.
+
+    By bisection, down to 1e-15.
+    """
+    if share in (0.0, 1.0):
+        return t_p_value(statistic, replicate_df if share == 1.0 else item_df)
+    low, high = math.log(SMALLEST_P), 0.0
+    for _ in range(60):
+        middle = 0.5 * (low + high)
+        if mixed_quantile(share, replicate_df, item_df, math.exp(middle)) > abs(statistic):
+            low = middle
+        else:
+            high = middle
+    return math.exp(high)
 
 
 def t_p_value(statistic: float, df: float) -> float:
