@@ -7,7 +7,7 @@ import gzip
 import hashlib
 import json
 import lzma
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -39,7 +39,7 @@ def read(path: Path, field: str = "text") -> tuple[list[str], str]:
         return list(file.documents()), file.sha256()
 
 
-def json_lines(rows: list[object]) -> bytes:
+def json_lines(rows: Sequence[object]) -> bytes:
     return "".join(json.dumps(row) + "\n" for row in rows).encode()
 
 

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from ablab.corpora.encode_split import encode_split
+from ablab.corpora.encoding import DocumentEncoder, token_dtype
 from ablab.corpora.sources import words_of
 from ablab.corpora.splits import build_splits
 from ablab.corpora.streams import count_documents, read_texts
-from ablab.corpora.tokenizer import encode_documents, load, save, train_bpe
+from ablab.corpora.tokenizer import load, save, train_bpe
 from ablab.spec.base import build
 from ablab.spec.corpus import Corpus, MicroworldSource
 from ablab.spec.recipe import Tokenizer
@@ -47,8 +46,7 @@ def train_tokenizer(ctx: StageContext) -> dict[str, Any]:
 
 def tokenize(ctx: StageContext) -> dict[str, Any]:
     """Flat little-endian token streams, every document as `<s> ... </s>`."""
-    tokenizer = load(ctx.inputs["tokenizer"])
-    dtype = np.dtype("<u2" if tokenizer.get_vocab_size() <= 0xFFFF else "<u4")
+    dtype = token_dtype(load(ctx.inputs["tokenizer"]).get_vocab_size())
     splits = list(ctx.params["splits"])
     started = time.perf_counter()
     total = sum(count_documents(ctx.inputs["corpus"], split) for split in splits)
@@ -57,12 +55,12 @@ def tokenize(ctx: StageContext) -> dict[str, Any]:
         tokens = documents = size = 0
         done = sum(result["documents"].values())
         with (ctx.out / f"{split}.bin").open("wb") as file:
-            for texts in read_texts(ctx.inputs["corpus"] / f"{split}.parquet"):
-                stream = list(chain.from_iterable(encode_documents(tokenizer, texts)))
-                file.write(np.array(stream, dtype=dtype).tobytes())
-                tokens += len(stream)
-                documents += len(texts)
-                size += sum(len(text.encode("utf-8")) for text in texts)
+            path = ctx.inputs["corpus"] / f"{split}.parquet"
+            for part in encode_split(path, ctx.inputs["tokenizer"], dtype, ctx.numerics.threads):
+                file.write(part.ids)
+                tokens += len(part.ids) // dtype.itemsize
+                documents += part.documents
+                size += part.size
                 ctx.progress(done + documents, total, "documents", split)
         result["tokens"][split], result["documents"][split], result["bytes"][split] = tokens, documents, size
     _add_costs(ctx, "tokens", sum(result["tokens"].values()), started)
@@ -113,9 +111,11 @@ def _batches_with_progress(path: Path, progress: Progress, total: int) -> Iterat
 def _tokens_per_word(tokenizer_directory: Path, path: Path) -> float:
     """Tokens without `<s>` and `</s>` for each whitespace word."""
     tokenizer = load(tokenizer_directory)
+    dtype = token_dtype(tokenizer.get_vocab_size())
+    encoder = DocumentEncoder(tokenizer, dtype)
     tokens = words = 0
     for texts in read_texts(path):
-        tokens += sum(len(ids) - 2 for ids in encode_documents(tokenizer, texts))
+        tokens += len(encoder.encode(texts)) // dtype.itemsize - 2 * len(texts)
         words += sum(len(text.split()) for text in texts)
     return tokens / words
 

@@ -61,9 +61,11 @@ def read_batches(path: Path) -> Iterator[list[Document]]:
             yield [Document(*row) for row in zip(columns["id"], columns["source"], columns["text"], strict=True)]
 
 
-def read_texts(path: Path) -> Iterator[list[str]]:
-    """The texts of one parquet file, a row group at a time."""
-    return ([document.text for document in batch] for batch in read_batches(path))
+def read_texts(path: Path, first: int = 0, every: int = 1) -> Iterator[list[str]]:
+    """The texts of one parquet file, a row group at a time; of every so-many-th group, from the first one on."""
+    with pq.ParquetFile(path) as file:
+        for group in range(first, file.num_row_groups, every):
+            yield file.read_row_group(group, columns=["text"]).column("text").to_pylist()
 
 
 def read_documents(directory: Path, split: str) -> Iterator[tuple[str, str, str]]:
