@@ -186,9 +186,9 @@ def _entry(web: Web, name: str) -> dict[str, Any]:
         "type": "file",
         "path": name,
         "size": len(content),
-        "oid": hashlib.sha1(content).hexdigest(),
+        "oid": hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest(),
     }
-    if name.endswith(".parquet"):
+    if "train" in name:  # the Hub has a SHA-256 of large files alone
         sha256 = hashlib.sha256(content).hexdigest() if name not in web.lied else "f" * 64
         entry["lfs"] = {"oid": sha256, "size": len(content), "pointerSize": 134}
     return entry

@@ -117,11 +117,8 @@ class _Display:
     def _line(self, done: int, total: int | None, unit: str, now: float) -> str:
         began, before = self._first
         rate = (done - before) / max(now - began, 1e-9)
-        parts = [
-            f"{self._what[:40]}  {quantity(done)}"
-            + (f" of {quantity(total)}" if total is not None else "")
-            + f" {unit}"
-        ]
+        shown = self._what if len(self._what) <= 60 else f"...{self._what[-57:]}"
+        parts = [f"{shown}  {quantity(done)}" + (f" of {quantity(total)}" if total is not None else "") + f" {unit}"]
         if done > before:
             parts.append(f"{quantity(rate)}/s")
             if total is not None and done < total:

@@ -135,5 +135,5 @@ def _unreachable(url: str, part: Path, error: Exception) -> RunError:
     remedy = (
         f"{kept:,} bytes are kept; {AGAIN}" if kept else "check the network and the address, and repeat the command"
     )
-    plain = isinstance(error, URLError) and not isinstance(error, HTTPError)
-    return RunError(f"{redact(url)}: {error.reason if plain else error}", remedy)
+    cause = error.reason if isinstance(error, URLError) and not isinstance(error, HTTPError) else error
+    return RunError(f"{redact(url)}: {cause}", remedy)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 from ablab.spec.corpus import HubSource
 
@@ -32,7 +33,7 @@ def hub_folder(data: Path, source: HubSource) -> Path:
     if source.config is not None:
         folder /= source.config
     named = (source.train, source.validation, source.test, source.text_field)
-    return folder if named == USUAL else folder / "+".join(name or "-" for name in named)
+    return folder if named == USUAL else folder / "+".join(quote(name, safe="") if name else "-" for name in named)
 
 
 class ContentDigest:

@@ -93,7 +93,7 @@ class HubSource(Spec):
     """`organisation/name`; or the folder of a dataset saved on disk, beginning with `/`, `./` or `~`."""
     revision: str | None = None
     """The 40 hexadecimal digits of a commit: a branch moves. None only for a folder."""
-    config: str | None = Field(default=None, json_schema_extra=INERT)
+    config: Name | None = Field(default=None, json_schema_extra=INERT)
     """Configuration of the dataset, where it has several."""
     train: str = Field(default="train", json_schema_extra=INERT)
     """Name that the dataset gives its train split."""
