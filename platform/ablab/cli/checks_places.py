@@ -17,6 +17,7 @@ import sqlalchemy
 
 from ablab.cli.checks import Check, nearest
 from ablab.corpora.fetch_inventory import list_items
+from ablab.corpora.filecheck import FactCache
 from ablab.errors import AblabError, InputError
 from ablab.registry.database import Database
 from ablab.registry.declarations import FOLDER, Declarations, load_declarations
@@ -219,8 +220,9 @@ def _absent(name: str, shown: str, path: Path) -> Check:
 
 def data_check(settings: Settings, recipes: Recipes) -> Check:
     """Which declared designs have all their files. Looks at names and sizes only; a plan checks the content."""
+    facts = FactCache(None)  # words are not asked for
     lacking = {
-        f"{name} --scale {scale}": [item.name for item in list_items(of, settings.data) if item.missing()]
+        f"{name} --scale {scale}": [item.name for item in list_items(of, settings.data, facts) if item.missing()]
         for (name, scale), of in recipes.items()
     }
     lacking = {design: names for design, names in lacking.items() if names}
