@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from corpora_helper import WORLD, documents, file_suites, first_source, recipe, source
 
-from ablab.corpora.resolve import resolve_recipe
+from ablab.corpora.resolve import corpus_line, resolve_recipe
 from ablab.errors import InputError
 from ablab.spec import Replicate, lower
 
@@ -249,3 +249,11 @@ def test_a_text_that_is_one_document_cannot_give_prompts_too(layout: Any, tmp_pa
 def test_a_microworld_of_one_story_cannot_give_prompts_too(tmp_path: Path) -> None:
     small = {**WORLD, "words": 70}
     assert any("but 2 are needed" in fault for fault in faults(recipe([small]), tmp_path))
+
+
+def test_the_words_of_a_corpus_and_its_budget_are_one_line(layout: Any, tmp_path: Path) -> None:
+    folder = layout({"one": FILES})
+    both = recipe([source("one", folder, words=1_000), WORLD], edits={"corpus.word_budget": 20_000})
+    resolved = resolve_recipe(both, tmp_path)
+    assert corpus_line(resolved) == "train words: one 1,000 + world 15,000 = 16,000, of a budget of 20,000"
+    assert corpus_line(resolve_recipe(recipe([WORLD]), tmp_path)) == "train words: world 15,000, no word budget"

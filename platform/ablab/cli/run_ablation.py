@@ -89,6 +89,8 @@ def _run(arguments: argparse.Namespace, prepared: Prepared) -> int:
         highlight=False,
         markup=False,
     )
+    for line in prepared.corpora:
+        screen.print(line, highlight=False, markup=False)
     if prepared.edits:
         edited = ", ".join(f"{path}={canonical_json(value)}" for path, value in prepared.edits.items())
         screen.print(f"edited: {edited}", highlight=False, markup=False)
@@ -172,6 +174,8 @@ def _print_totals(plan: Plan, prepared: Prepared) -> None:
         f"{gpu:,.2f} hours of one data-centre GPU (assumed rates: {FLOPS_PER_SECOND['cpu']:.0e} FLOP/s a thread, "
         f"{FLOPS_PER_SECOND['cuda']:.0e} a GPU)"
     )
+    for line in prepared.corpora:
+        print(line)
     for note in prepared.notes:
         print(f"note: {note}")
 

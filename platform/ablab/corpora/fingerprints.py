@@ -19,7 +19,7 @@ Sketch = tuple[int, ...]
 
 def normal_words(text: str) -> list[str]:
     """The whitespace words of a text in NFKC."""
-    return unicodedata.normalize("NFKC", text).split()
+    return (text if text.isascii() else unicodedata.normalize("NFKC", text)).split()
 
 
 def fingerprint(text: str) -> bytes:
@@ -46,9 +46,9 @@ class HeldOut:
     lacking: tuple[str, ...]
     """'validation', 'test' or both."""
 
-    def split_of(self, text: str) -> str:
-        """The split that a train document goes to."""
-        content = b"held out:%d:%b" % (self.split_seed, fingerprint(text))
+    def split_of(self, mark: bytes) -> str:
+        """The split that the train document with this fingerprint goes to."""
+        content = b"held out:%d:%b" % (self.split_seed, mark)
         place = int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "big") / 2.0**64
         if place < self.share and "validation" in self.lacking:
             return "validation"
@@ -64,8 +64,8 @@ class Sketcher:
         self._largest_first: list[int] = []  # a heap of the negative values
         self._kept: set[int] = set()
 
-    def add(self, text: str) -> None:
-        value = int.from_bytes(fingerprint(text)[:8], "big")
+    def add(self, mark: bytes) -> None:
+        value = int.from_bytes(mark[:8], "big")
         if value in self._kept:
             return
         if len(self._kept) < SKETCH_SIZE:

@@ -53,6 +53,17 @@ def resolve_recipe(recipe: Recipe, data: Path, cache: Path | None = None) -> Rec
     return recipe.model_copy(update={"corpus": corpus, "evaluation": evaluation})
 
 
+def corpus_line(recipe: Recipe, cache: Path | None = None) -> str:
+    """The train words of a resolved recipe by source, their sum and its budget, in one line."""
+    facts = FactCache(cache)
+    found = [resolve_source(source, recipe.corpus, Path(), facts) for source in recipe.corpus.sources]
+    words = {one.source.name: one.words["train"] for one in found}
+    parts = " + ".join(f"{name} {count:,}" for name, count in words.items())
+    budget = recipe.corpus.word_budget
+    of = "no word budget" if budget is None else f"of a budget of {budget:,}"
+    return f"train words: {parts}{f' = {sum(words.values()):,}' if len(words) > 1 else ''}, {of}"
+
+
 def _document_faults(found: Found, split_seed: int) -> Iterator[str]:
     """Train needs two documents, one of them for prompts, a held-out text one; only short texts can lack them."""
     locations = {content: Path(path) for content, path in source_locations(found.source).items()}

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ablab.corpora import microworld
 from ablab.corpora.documents import Take, take
-from ablab.corpora.fingerprints import HeldOut
+from ablab.corpora.fingerprints import HeldOut, fingerprint
 from ablab.corpora.formats import CorpusFile, UnusableFile
 from ablab.corpora.hub import ContentDigest
 from ablab.corpora.saved import dataset_texts
@@ -68,7 +68,7 @@ def chooser(held_out: HeldOut | None, split: str) -> Chooser:
     def choose(documents: Iterable[str]) -> Iterable[str]:
         if held_out is None or (split != "train" and split not in held_out.lacking):
             return documents
-        return (text for text in documents if held_out.split_of(text) == split)
+        return (text for text in documents if held_out.split_of(fingerprint(text)) == split)
 
     return choose
 

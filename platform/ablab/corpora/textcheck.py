@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ablab.corpora.filecheck import FactCache
-from ablab.corpora.fingerprints import HeldOut, Sketch, Sketcher
+from ablab.corpora.fingerprints import HeldOut, Sketch, Sketcher, fingerprint
 from ablab.corpora.formats import CorpusFile, UnusableFile
 from ablab.corpora.hub import ContentDigest
 
@@ -97,8 +97,9 @@ def _parts(documents: Iterable[str], held_out: HeldOut | None) -> dict[str, Part
     words, counts = dict.fromkeys(names, 0), dict.fromkeys(names, 0)
     sketchers = {name: Sketcher() for name in names}
     for text in documents:
-        name = held_out.split_of(text) if held_out else ""
+        mark = fingerprint(text)
+        name = held_out.split_of(mark) if held_out else ""
         words[name] += len(text.split())
         counts[name] += 1
-        sketchers[name].add(text)
+        sketchers[name].add(mark)
     return {name: Part(words[name], counts[name], sketchers[name].sketch()) for name in names}

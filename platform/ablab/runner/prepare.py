@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from ablab.corpora.resolve import resolve_recipe
+from ablab.corpora.resolve import corpus_line, resolve_recipe
 from ablab.errors import InputError, did_you_mean
 from ablab.registry.database import Database
 from ablab.registry.registry import open_registry
@@ -65,6 +65,8 @@ class Prepared:
     store: Store
     notes: tuple[str, ...] = ()
     """What a plan could not know: data that is not there yet. Keys are provisional then."""
+    corpora: tuple[str, ...] = ()
+    """The train words of every corpus of the arms and their budget, one line each; none while data is missing."""
 
     @property
     def design_digest(self) -> str:
@@ -113,7 +115,11 @@ def prepare(
     if faults:
         raise InputError(faults)
     plan = make_plan(design, recipes, store, placement.numerics, part.replicates if part else None)
-    return Prepared(chosen.ablation, chosen.label, scale, dict(edits), design, plan, placement, store, tuple(missing))
+    cache = settings.home / "digests.json"
+    corpora = () if missing else tuple(dict.fromkeys(corpus_line(recipe, cache) for recipe in recipes.values()))
+    return Prepared(
+        chosen.ablation, chosen.label, scale, dict(edits), design, plan, placement, store, tuple(missing), corpora
+    )
 
 
 @contextmanager
