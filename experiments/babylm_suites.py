@@ -63,10 +63,9 @@ def _chosen(
     suites: tuple[BabyLMSuite, ...], leave_out: Collection[str], items_per_task: int | None
 ) -> tuple[BabyLMSuite, ...]:
     names = [suite.name for suite in suites]
-    unknown = [f"leave_out: there is no suite {name!r}; {did_you_mean(name, names)}" for name in leave_out]
-    faults = [fault for name, fault in zip(leave_out, unknown, strict=True) if name not in names]
-    if faults:
-        raise InputError(faults)
+    unknown = [name for name in leave_out if name not in names]
+    if unknown:
+        raise InputError(f"leave_out: there is no suite {name!r}; {did_you_mean(name, names)}" for name in unknown)
     kept = [suite for suite in suites if suite.name not in leave_out]
     return tuple(suite.model_copy(update={"items_per_task": items_per_task}) for suite in kept)
 

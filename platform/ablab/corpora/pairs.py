@@ -55,7 +55,7 @@ def nonce_word(line: str) -> Question:
     variants, ratio = tuple(_text(row, "sentences", "variants between tabs").split("\t")), row.get("ratio")
     if len(variants) < 2 or not all(variant.strip() for variant in variants):
         raise NotARow(f"sentences must be two or more variants between tabs, not {row['sentences']!r}")
-    if type(ratio) not in (int, float) or not math.isfinite(ratio):
+    if not isinstance(ratio, int | float) or isinstance(ratio, bool) or not math.isfinite(ratio):
         raise NotARow(f"ratio must be a number, not {ratio!r}")
     return Question("", variants, {"ratio": float(ratio)})
 

@@ -11,11 +11,12 @@ import csv
 import math
 from collections.abc import Mapping, Sequence
 from io import StringIO
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from ablab.corpora.pairs import Question
 
-EYE_TRACKING, SELF_PACED = "eye-tracking", "self-paced-reading"
+EYE_TRACKING: Final = "eye-tracking"
+SELF_PACED: Final = "self-paced-reading"
 
 _CONTROLS = ("Subtlex_log10", "length", "context_length")
 
@@ -41,10 +42,8 @@ REGRESSIONS: Mapping[str, Regression] = {
 """`least` is two more than the coefficients of the larger model (8 and 17), rounded up."""
 
 # what pandas.read_csv takes for a missing cell
-_MISSING = frozenset(
-    ("", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>")
-    + ("N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null")
-)
+_MISSING = frozenset(("", "#N/A", "#N/A N/A", "#NA", "<NA>", "N/A", "NA", "NULL", "None", "n/a", "null"))
+_MISSING |= {"-NaN", "-nan", "NaN", "nan", "-1.#IND", "-1.#QNAN", "1.#IND", "1.#QNAN"}
 
 
 def read_words(text: str, task: str, leading_space: bool = False) -> tuple[list[tuple[int, Question]], list[str]]:

@@ -101,7 +101,8 @@ class ScoredLM(LM):  # type: ignore[misc]
             raise RunError(
                 f"item {request.doc['id']}, option {request.idx} has {tokens} tokens, but the model's context is "
                 f"{limit} tokens ({len(long)} texts are too long, this is the longest)",
-                f"use a model with a context of at least {tokens}, or leave the suite {request.doc['id']!r} is in out",
+                f"use a model with a context of at least {tokens}, or leave the suite "
+                f"{request.doc['id'].partition('/')[0]!r} out",
             )
 
     def loglikelihood_rolling(self, requests: Sequence[Instance]) -> NoReturn:
