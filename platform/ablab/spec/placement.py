@@ -30,7 +30,9 @@ class Numerics(Spec):
     """Sequences decoded together; also the size of a shard, which is padded to it."""
     evaluation_rows: Positive = 64
     """Sequences scored together."""
-    zero_stage: Annotated[int, Field(ge=0, le=2)] | None = None
+    ranks: Annotated[int, Field(ge=1, le=64)] = 1
+    """Processes that train one model together, each with a part of every step; `threads` are divided among them."""
+    zero_stage: Annotated[int, Field(ge=0, le=3)] | None = None
     """ZeRO stage; None for 0 in fp32 and 1 in bf16."""
     device: Annotated[str, AfterValidator(check_device)] = "cpu"
     """'cpu', 'cuda' or 'cuda:<n>'; set from what is there when a run starts."""

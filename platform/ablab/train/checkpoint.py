@@ -14,9 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from ablab.models.llama import save_checkpoint
 from ablab.train.digests import digests
 from ablab.train.engine import Engine
+from ablab.train.ranks import ALONE, Ranks
 from ablab.train.settings import TrainSettings
 
 FOLDER = "checkpoints"
@@ -53,9 +56,10 @@ class Checkpoints:
     `index` maps step to `{"validation_loss_nats": float, "files": {name: SHA-256}}`; resume states hold it.
     """
 
-    def __init__(self, work: Path, rule: Kept) -> None:
+    def __init__(self, work: Path, rule: Kept, ranks: Ranks = ALONE) -> None:
         self._folder = work / FOLDER
         self._rule = rule
+        self._ranks = ranks
         self.index: dict[int, dict[str, Any]] = {}
 
     def write(self, step: int, validation_loss_nats: float, engine: Engine) -> None:
@@ -64,35 +68,40 @@ class Checkpoints:
         best = rule.best and self._is_best(validation_loss_nats)
         if not (rule.every or best or step in rule.steps):
             return
-        partial = self._folder / f"partial-{step_name(step)}"
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        save_checkpoint(partial, engine.config, engine.weights())
-        files = digests(partial)
-        target = self._folder / step_name(step)
-        shutil.rmtree(target, ignore_errors=True)  # left by an attempt that was killed before its resume state
-        partial.rename(target)
+        weights = engine.weights()  # of all ranks
+        files = self._save(step, engine, weights) if self._ranks.first else {}
         if best:  # which no earlier one is any more
             self.index = {number: entry for number, entry in self.index.items() if number in rule.steps}
         self.index[step] = {"validation_loss_nats": validation_loss_nats, "files": files}
 
+    def _save(self, step: int, engine: Engine, weights: dict[str, torch.Tensor]) -> dict[str, str]:
+        """SHA-256 of the files written."""
+        partial = self._folder / f"partial-{step_name(step)}"
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        save_checkpoint(partial, engine.config, weights)
+        files = digests(partial)
+        target = self._folder / step_name(step)
+        shutil.rmtree(target, ignore_errors=True)  # left by an attempt that was killed before its resume state
+        partial.rename(target)
+        return files
+
     def prune(self) -> None:
         """Remove every folder that `index` does not name."""
+        if not self._ranks.first:
+            return
         names = {step_name(step) for step in self.index}
         for folder in self._folder.iterdir() if self._folder.is_dir() else ():
             if folder.name not in names:
                 shutil.rmtree(folder)
 
-    def restore(self, index: dict[int, dict[str, Any]]) -> list[str]:
-        """Go on from `index`; returns what is missing or damaged, and then restores nothing."""
-        faults = [
+    def damaged(self, index: dict[int, dict[str, Any]]) -> list[str]:
+        """What of `index` is missing or damaged."""
+        return [
             f"{FOLDER}/{step_name(step)}"
             for step, entry in index.items()
             if digests(self._folder / step_name(step)) != entry["files"]
         ]
-        if not faults:
-            self.index = dict(index)
-        return faults
 
     def publish(self, out: Path) -> None:
         """Put the kept checkpoints under `out`, by hard links where the file system has them."""

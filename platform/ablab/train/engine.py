@@ -1,4 +1,4 @@
-"""One model in training under DeepSpeed, in process, one rank.
+"""One model in training under DeepSpeed: in process, alone or as one of several ranks.
 
 DeepSpeed is imported inside functions only: it costs seconds, reads the environment and logs to stdout.
 Shapes: B blocks, T context, V vocabulary.
@@ -26,6 +26,7 @@ from torch.nn.functional import cross_entropy
 from ablab.errors import RunError
 from ablab.models.llama import initialise, llama_config
 from ablab.train.optimizer import adamw, learning_rate_factor
+from ablab.train.ranks import ALONE, Ranks
 from ablab.train.settings import TrainSettings
 
 TAG = "state"  # name that DeepSpeed gives its folder inside a resume state
@@ -47,9 +48,10 @@ class StepReport:
 class Engine:
     """A freshly initialised model, its optimizer and schedule. A context manager; leaves nothing behind."""
 
-    def __init__(self, settings: TrainSettings) -> None:
+    def __init__(self, settings: TrainSettings, ranks: Ranks = ALONE) -> None:
         deepspeed = _deepspeed(settings.device)
         self._settings = settings
+        self._ranks = ranks
         self.config = llama_config(settings.model, settings.vocab_size)
         self._model = initialise(self.config, settings.seed)
         optimizer = adamw(self._model.named_parameters(), settings.schedule)
@@ -62,7 +64,7 @@ class Engine:
             dist_init_required=False,
         )[0]
         # Gradients of one rank are their own mean; ZeRO's stages do their bookkeeping there and keep it.
-        self._engine.enable_backward_allreduce = settings.zero_stage > 0
+        self._engine.enable_backward_allreduce = settings.zero_stage > 0 or ranks.size > 1
 
     def __enter__(self) -> Engine:
         return self
@@ -73,11 +75,12 @@ class Engine:
         gc.collect()  # DeepSpeed's hooks and model refer to each other
 
     def step(self, blocks: NDArray[np.int64]) -> StepReport:
-        """One optimizer step on blocks [B, T + 1]; the loss is in fp32."""
+        """One optimizer step on blocks [B, T + 1], of which every rank takes an equal part; the loss is in fp32."""
         settings = self._settings
+        begin = self._ranks.rank * settings.blocks_per_rank
         learning_rate = float(self._scheduler.get_last_lr()[0])
         losses: list[torch.Tensor] = []
-        for first in range(0, settings.blocks_per_step, settings.micro_batch):
+        for first in range(begin, begin + settings.blocks_per_rank, settings.micro_batch):
             if losses:
                 self._engine.step()  # counts an accumulated micro-batch; updates nothing yet
             blocks_BT = self._to_device(blocks[first : first + settings.micro_batch])
@@ -88,7 +91,7 @@ class Engine:
         self._engine.step()
         if norm is None:
             norm = float(self._engine.get_global_grad_norm())
-        mean = float(torch.stack(losses).double().mean())
+        mean = self._ranks.total(float(torch.stack(losses).double().mean()))[0] / self._ranks.size
         return StepReport(mean, norm, learning_rate, bool(self._engine.was_step_applied()))
 
     def loss_sum_nats(self, blocks: NDArray[np.int64]) -> float:
@@ -101,7 +104,7 @@ class Engine:
         return total
 
     def weights(self) -> dict[str, torch.Tensor]:
-        """Every parameter in fp32 by name; in bf16 these are the optimizer's master weights."""
+        """Every parameter in fp32 by name; in bf16 these are the optimizer's master weights. All ranks must ask."""
         if self._settings.zero_stage == 0:
             return {name: parameter.detach() for name, parameter in self._model.named_parameters()}
         from deepspeed.utils import safe_get_full_fp32_param

@@ -12,6 +12,7 @@ from ablab.store.context import Progress
 from ablab.train.checkpoint import Checkpoints
 from ablab.train.data import Batches, Blocks
 from ablab.train.engine import Engine, StepReport
+from ablab.train.ranks import Ranks
 from ablab.train.resume import ResumeStates
 from ablab.train.settings import TrainSettings
 from ablab.train.validation import validation_loss_nats
@@ -29,6 +30,7 @@ class Trainer:
     checkpoints: Checkpoints
     states: ResumeStates
     progress: Progress
+    ranks: Ranks
 
     def run(self, engine: Engine) -> tuple[list[str], int]:
         """Train; returns the curves (a JSON line per step) and the step this attempt began from."""
@@ -73,7 +75,7 @@ class Trainer:
 
     def _validate(self, engine: Engine) -> float:
         blocks = min(len(self.validation), self.settings.schedule.validation_tokens // self.settings.model.context)
-        return validation_loss_nats(engine, self.validation, blocks, self.settings.evaluation_rows)
+        return validation_loss_nats(engine, self.validation, blocks, self.settings.evaluation_rows, self.ranks)
 
     def _point(self, step: int, report: StepReport) -> dict[str, float]:
         return {

@@ -19,6 +19,7 @@ from ablab.spec.canonical import digest
 from ablab.train.checkpoint import Checkpoints, step_name
 from ablab.train.digests import digests
 from ablab.train.engine import Engine
+from ablab.train.ranks import ALONE, Ranks
 from ablab.train.settings import TrainSettings
 
 MARKER, CURVES, PARTIAL = "marker.json", "curves.jsonl", "partial"
@@ -33,7 +34,6 @@ class ResumeState:
     folder: Path
     curves: list[str]
     """One JSON line per step done."""
-    checkpoints: dict[int, dict[str, Any]]
 
 
 def began_with(key: str, settings: TrainSettings) -> dict[str, Any]:
@@ -45,16 +45,25 @@ def began_with(key: str, settings: TrainSettings) -> dict[str, Any]:
 class ResumeStates:
     """The resume states of one stage."""
 
-    def __init__(self, work: Path, conditions: Mapping[str, Any]) -> None:
+    def __init__(self, work: Path, conditions: Mapping[str, Any], ranks: Ranks = ALONE) -> None:
         self._folder = work / "resume"
+        self._ranks = ranks
         self._conditions = dict(conditions)
 
     def save(self, step: int, engine: Engine, curves: Sequence[str], checkpoints: Checkpoints) -> None:
         """Make `step` the state to resume from, and remove older ones."""
         partial = self._folder / PARTIAL
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
+        if self._ranks.first:
+            shutil.rmtree(partial, ignore_errors=True)
+            partial.mkdir(parents=True)
+        self._ranks.barrier()
         engine.save(partial)
+        self._ranks.barrier()
+        if self._ranks.first:
+            self._complete(partial, step, curves, checkpoints)
+
+    def _complete(self, partial: Path, step: int, curves: Sequence[str], checkpoints: Checkpoints) -> None:
+        """Add what DeepSpeed does not know, and give the state its name."""
         (partial / CURVES).write_text("".join(curves), encoding="utf-8")
         body = {
             "step": step,
@@ -73,16 +82,26 @@ class ResumeStates:
 
     def newest(self, checkpoints: Checkpoints) -> tuple[ResumeState | None, list[str]]:
         """The newest state that verifies, with `checkpoints` restored to it, and a note for each that does not."""
+        found = self._ranks.from_first(lambda: self._find(checkpoints))
+        if found["folder"] is None:
+            return None, found["notes"]
+        folder = Path(found["folder"])
+        checkpoints.index = {int(number): entry for number, entry in found["checkpoints"].items()}
+        curves = (folder / CURVES).read_text(encoding="utf-8").splitlines(keepends=True)
+        return ResumeState(found["step"], folder, curves), found["notes"]
+
+    def _find(self, checkpoints: Checkpoints) -> dict[str, Any]:
+        """The body of the newest marker that verifies with its folder (null without), and the notes; JSON-like."""
         notes: list[str] = []
         found = sorted(self._folder.glob("step-*"), reverse=True) if self._folder.is_dir() else []
         for folder in found:
-            state, fault = self._verify(folder, checkpoints)
-            if state is not None:
-                return state, notes
+            body, fault = self._verify(folder, checkpoints)
+            if body is not None:
+                return {**body, "folder": str(folder), "notes": notes}
             notes.append(f"resume state {folder.name} not used: {fault}")
-        return None, notes
+        return {"folder": None, "notes": notes}
 
-    def _verify(self, folder: Path, checkpoints: Checkpoints) -> tuple[ResumeState | None, str]:
+    def _verify(self, folder: Path, checkpoints: Checkpoints) -> tuple[dict[str, Any] | None, str]:
         body = _read_marker(folder / MARKER)
         if body is None:
             return None, f"{MARKER} is missing or damaged"
@@ -92,11 +111,10 @@ class ResumeStates:
         files.pop(MARKER)
         damaged = sorted(name for name in {*files, *body["files"]} if files.get(name) != body["files"].get(name))
         kept = {int(number): entry for number, entry in body["checkpoints"].items()}
-        damaged = damaged or checkpoints.restore(kept)
+        damaged = damaged or checkpoints.damaged(kept)
         if damaged:
             return None, f"damaged or missing: {', '.join(damaged)}"
-        curves = (folder / CURVES).read_text(encoding="utf-8").splitlines(keepends=True)
-        return ResumeState(body["step"], folder, curves, kept), ""
+        return body, ""
 
 
 def _read_marker(path: Path) -> dict[str, Any] | None:

@@ -33,8 +33,10 @@ class TrainSettings:
     """Checkpoints of a mixture that are kept beside the best and the last."""
     threads: int
     device: str
+    ranks: int
+    """Processes that share the blocks of every step."""
     micro_batch: int
-    """Blocks per forward pass: the largest divisor of blocks_per_step that is not above the wish."""
+    """Blocks per forward pass of a rank: the largest divisor of its blocks per step that is not above the wish."""
     evaluation_rows: int
     zero_stage: int
 
@@ -43,14 +45,19 @@ class TrainSettings:
         return self.schedule.tokens_per_step // self.model.context
 
     @property
+    def blocks_per_rank(self) -> int:
+        """Of every step."""
+        return self.blocks_per_step // self.ranks
+
+    @property
     def accumulation(self) -> int:
-        """Forward passes per optimizer step."""
-        return self.blocks_per_step // self.micro_batch
+        """Forward passes of a rank per optimizer step."""
+        return self.blocks_per_rank // self.micro_batch
 
     def numerics(self) -> dict[str, Any]:
         """What a resume state must have been begun with to be continued bit by bit."""
-        stop = {"stop": self.stop} if self.ends_early else {}
-        return stop | {
+        more = ({"stop": self.stop} if self.ends_early else {}) | ({"ranks": self.ranks} if self.ranks > 1 else {})
+        return more | {
             "threads": self.threads,
             "device": self.device,
             "micro_batch": self.micro_batch,
@@ -64,7 +71,7 @@ def read_settings(ctx: StageContext) -> TrainSettings:
     params, numerics = ctx.params, ctx.numerics
     model = build(Model, params["model"], "model")
     schedule = build(Schedule, params["schedule"], "schedule")
-    blocks = schedule.tokens_per_step // model.context
+    blocks = schedule.tokens_per_step // model.context // numerics.ranks
     stop, keep = _stop(ctx, schedule), tuple(int(step) for step in params.get("keep", ()))
     faults = [*_faults(model, schedule, params["precision"], numerics), *_step_faults(schedule, stop, keep)]
     if faults:
@@ -79,8 +86,9 @@ def read_settings(ctx: StageContext) -> TrainSettings:
         stop=stop,
         ends_early="until" in ctx.inputs,
         keep=keep,
-        threads=numerics.threads,
+        threads=max(1, numerics.threads // numerics.ranks),
         device=numerics.device,
+        ranks=numerics.ranks,
         micro_batch=max(d for d in range(1, min(blocks, numerics.micro_batch) + 1) if blocks % d == 0),
         evaluation_rows=numerics.evaluation_rows,
         zero_stage=_zero_stage(params["precision"], numerics),
@@ -116,6 +124,17 @@ def _faults(model: Model, schedule: Schedule, precision: str, numerics: Numerics
     if schedule.tokens_per_step % model.context:
         faults.append(
             f"schedule.tokens_per_step={schedule.tokens_per_step} must be a multiple of model.context={model.context}"
+        )
+    elif (blocks := schedule.tokens_per_step // model.context) % numerics.ranks:
+        divisor = max(d for d in range(1, min(blocks, numerics.ranks) + 1) if blocks % d == 0)
+        faults.append(
+            f"numerics.ranks={numerics.ranks} must divide the {blocks} blocks of a step (schedule.tokens_per_step="
+            f"{schedule.tokens_per_step} / model.context={model.context}); try ranks={divisor}"
+        )
+    if numerics.ranks > 1 and ":" in numerics.device:
+        faults.append(
+            f"numerics.device={numerics.device!r} is one device, but numerics.ranks={numerics.ranks} need one each; "
+            "use device=cuda"
         )
     if schedule.steps % schedule.checkpoint_every:
         faults.append(

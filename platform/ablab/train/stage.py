@@ -13,7 +13,9 @@ from ablab.store.context import StageContext
 from ablab.train.checkpoint import Checkpoints, kept
 from ablab.train.data import Batches, BlockOrder, Blocks, PoolName
 from ablab.train.engine import Engine, numerics
+from ablab.train.launch import train_together
 from ablab.train.loop import Trainer
+from ablab.train.ranks import ALONE, Ranks
 from ablab.train.resume import ResumeStates, began_with
 from ablab.train.settings import TrainSettings, read_settings
 
@@ -27,27 +29,39 @@ def train(ctx: StageContext) -> dict[str, Any]:
     any moment and started again with the same `work`, it gives the bytes of an undisturbed run. Fills `costs` with
     `tokens` and `flops` of the whole training, and `tokens_per_second` and `resumed_from_step` of this attempt.
 
+    With `numerics.ranks` above 1 so many processes of this machine share the blocks of every step.
+
     Raises InputError for parameters or streams that cannot be used, RunError when the loss stops being finite.
     """
+    settings = read_settings(ctx)
+    if settings.ranks > 1:
+        return train_together(ctx, settings.ranks)
+    return train_as(ALONE, ctx)
+
+
+def train_as(ranks: Ranks, ctx: StageContext) -> dict[str, Any]:
+    """`train` as one of the ranks; all return the result, the first one writes the files."""
     settings = read_settings(ctx)
     pools, validation = _open_streams(ctx, settings)
     sizes = {name: len(blocks) for name, blocks in pools.items()}
     order = BlockOrder(settings.seed, sizes.get("real", 0), sizes.get("synthetic", 0), settings.share)
-    checkpoints = Checkpoints(ctx.work, kept(settings))
+    checkpoints = Checkpoints(ctx.work, kept(settings), ranks)
     trainer = Trainer(
         settings=settings,
         batches=Batches(order, pools, settings.blocks_per_step),
         validation=validation,
         checkpoints=checkpoints,
-        states=ResumeStates(ctx.work, began_with(ctx.key, settings)),
+        states=ResumeStates(ctx.work, began_with(ctx.key, settings), ranks),
         progress=ctx.progress,
+        ranks=ranks,
     )
-    with numerics(settings), Engine(settings) as engine:
+    with numerics(settings), Engine(settings, ranks) as engine:
         began = time.monotonic()
         curves, start = trainer.run(engine)
         _record_costs(ctx, settings, start, time.monotonic() - began)
-    (ctx.out / "curves.jsonl").write_text("".join(curves), encoding="utf-8")
-    checkpoints.publish(ctx.out)
+    if ranks.first:
+        (ctx.out / "curves.jsonl").write_text("".join(curves), encoding="utf-8")
+        checkpoints.publish(ctx.out)
     return _result(settings, order, checkpoints, curves)
 
 

@@ -1,0 +1,136 @@
+"""Several processes train one model: started, watched and ended here, on one machine.
+
+They meet at a file of their own in the stage's work directory, so there is no port that another run could have taken.
+(DeepSpeed's launcher needs one, leaves workers behind when it is told to stop, and can report success for a launch that
+was killed.) Each lives as long as the pipe that holds its task is open, so none outlives its parent.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import selectors
+import signal
+import subprocess
+import sys
+import time
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from ablab.errors import InputError, RunError
+from ablab.store.context import StageContext
+
+MEETING = "meeting-"  # beginning of the name of the file that ranks meet at
+
+
+@dataclass
+class Rank:
+    """One process, and the pipe that it tells events through."""
+
+    number: int
+    process: subprocess.Popen[bytes]
+    events: IO[bytes]
+
+
+def train_together(ctx: StageContext, ranks: int) -> dict[str, Any]:
+    """`train` in `ranks` processes; the result of rank 0, which writes all files and fills `ctx.costs`.
+
+    Raises what rank 0 raised, or RunError naming a rank that died; all others are ended then.
+    """
+    for old in ctx.work.glob(f"{MEETING}*"):
+        old.unlink()
+    meeting = ctx.work / f"{MEETING}{os.getpid()}-{time.time_ns()}"
+    with ExitStack() as running:
+        started = [_start(running, number, _task(ctx, number, ranks, meeting), ctx, ranks) for number in range(ranks)]
+        ended = watch(started, ctx)
+        for rank in started:
+            if rank.process.wait() != 0:
+                raise _died(rank, ranks)
+    meeting.unlink(missing_ok=True)
+    ctx.costs.update(ended["costs"])
+    result: dict[str, Any] = ended["result"]
+    return result
+
+
+def _task(ctx: StageContext, number: int, ranks: int, meeting: Path) -> dict[str, Any]:
+    return {
+        "rank": number,
+        "ranks": ranks,
+        "meeting": str(meeting),
+        "key": ctx.key,
+        "params": dict(ctx.params),
+        "inputs": {name: str(path) for name, path in ctx.inputs.items()},
+        "out": str(ctx.out),
+        "work": str(ctx.work),
+        "numerics": ctx.numerics.model_dump(),
+    }
+
+
+def _start(running: ExitStack, number: int, task: dict[str, Any], ctx: StageContext, ranks: int) -> Rank:
+    threads = str(max(1, ctx.numerics.threads // ranks))
+    event_read, event_write = os.pipe()
+    events = running.enter_context(os.fdopen(event_read, "rb"))
+    try:
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-c", f"from ablab.train.rank import main; main({event_write})"],
+            pass_fds=(event_write,),
+            stdin=subprocess.PIPE,
+            stdout=sys.stderr,
+            env={**os.environ, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "PYTHONPATH": _path()},
+        )
+    finally:
+        os.close(event_write)
+    running.callback(_end, process)
+    assert process.stdin is not None
+    with suppress(BrokenPipeError):  # it died at once: its exit status tells how
+        process.stdin.write(json.dumps(task).encode() + b"\n")
+        process.stdin.flush()
+    return Rank(number, process, events)
+
+
+def _path() -> str:
+    """The import path of this process: the ranks run the same code."""
+    return os.pathsep.join(path for path in sys.path if path)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        process.kill()
+    assert process.stdin is not None
+    with suppress(BrokenPipeError):
+        process.stdin.close()
+    process.wait()
+
+
+def watch(started: list[Rank], ctx: StageContext) -> dict[str, Any]:
+    """Pass on progress until rank 0 says how it ended. Raises when it failed, or another rank died before."""
+    with selectors.DefaultSelector() as selector:
+        for rank in started:
+            selector.register(rank.events, selectors.EVENT_READ, rank)
+        while True:
+            for ready, _ in selector.select():
+                one: Rank = ready.data
+                line = one.events.readline()
+                if not line.endswith(b"\n"):  # its pipe is closed: it has ended
+                    selector.unregister(one.events)
+                    if one.number == 0 or one.process.wait() != 0:
+                        raise _died(one, len(started))
+                    continue
+                event = json.loads(line)
+                if "progress" in event:
+                    ctx.progress(*event["progress"])
+                elif "input" in event:
+                    raise InputError(event["input"])
+                elif "failed" in event:
+                    raise RunError(event["failed"], event["remedy"])
+                else:
+                    return dict(event)
+
+
+def _died(rank: Rank, ranks: int) -> RunError:
+    code = rank.process.wait()
+    how = f"exit status {code}" if code >= 0 else f"signal {signal.Signals(-code).name}"
+    memory = " (out of memory?)" if code == -signal.SIGKILL else ""
+    return RunError(f"rank {rank.number} of {ranks} died: {how}{memory}", "the log of the worker tells more")
