@@ -7,9 +7,9 @@ published; the tests have no network and fetch none of them.
 
 How it differs from the study, and why:
 - It judges by the test files of BabyLM and the validation split of TinyStories, the only held-out one that TinyStories
-  has. So do we. Checkpoints are selected on other text: the dev files, and 1 % of the train stories.
+  has. So do we, but checkpoints are selected on other text: the dev files, and 1 % of the train stories.
 - It draws its stories at random; here they are the first that hold 40M words, as of every source that states words.
-- The release counts about 20M words of OpenSubtitles where all white space parts words; the study's figure is 18M.
+- The release's own figure for OpenSubtitles is about 20M words, the study's 18M: the first 18M are taken.
 """
 
 from __future__ import annotations
@@ -62,6 +62,4 @@ def tinybabylm() -> Corpus:
 
 def babylm(name: str, words: int | None = None) -> BabyLMSource:
     """A source of the release, under `ABLAB_DATA/corpora/babylm-2025`."""
-    return BabyLMSource(
-        name=name, path="corpora/babylm-2025", words=words, evaluation_words=None, archives=RELEASE
-    )
+    return BabyLMSource(name=name, path="corpora/babylm-2025", words=words, evaluation_words=None, archives=RELEASE)

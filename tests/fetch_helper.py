@@ -218,7 +218,8 @@ def project(folder: Path, *sources: Source) -> dict[str, str]:
     (folder / "recipe.json").write_text(recipe.model_copy(update={"corpus": corpus}).model_dump_json())
     (folder / "ablations" / "study.py").write_text(DECLARATION)
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("ABLAB_", "HF_"))}
-    return {**kept, "ABLAB_PROJECT": str(folder), "HF_HOME": str(folder / "hf"), "NO_PROXY": "127.0.0.1"}
+    quick = {"NO_PROXY": "127.0.0.1", "USE_TORCH": "0"}  # else `datasets` imports torch
+    return {**kept, "ABLAB_PROJECT": str(folder), "HF_HOME": str(folder / "hf"), **quick}
 
 
 def data_command(action: str, environment: Mapping[str, str], *more: str) -> subprocess.CompletedProcess[str]:

@@ -97,10 +97,13 @@ def test_a_fetch_killed_in_the_middle_goes_on_and_ends_as_the_layout_says(web: W
     assert (listed["state"], listed["words"]) == ("there", expected(TRAIN)["words"] + expected(HELD_OUT)["words"])
 
     (folder / "test.parquet").unlink()
+    assert source_item(SOURCE, tmp_path / "data").state == "unfinished"
+    first = web.sent
     before = (folder / "train.parquet").stat()
     [again] = json.loads(data_command("fetch", environment, "--json").stdout)["fetched"]
     assert again["files"] == [str(folder / "test.parquet")]
     after = (folder / "train.parquet").stat()
+    assert web.sent - first < 5_000  # no train file
     assert (before.st_ino, before.st_mtime_ns) == (after.st_ino, after.st_mtime_ns)
     assert content(folder)["test"] == {"text": HELD_OUT}
 

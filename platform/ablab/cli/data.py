@@ -17,6 +17,7 @@ from ablab.errors import InputError, RunError
 from ablab.registry.versions import resolve_name
 from ablab.settings import load_settings
 from ablab.spec.ablation import design_faults
+from ablab.spec.corpus import Source
 
 LINE_EVERY_S = 10.0
 
@@ -33,7 +34,7 @@ def data(arguments: argparse.Namespace) -> None:
     fetched: list[Fetched] = []
     if arguments.action == "fetch":
         sources = [source for recipe in recipes for source in recipe.corpus.sources]
-        fetched = fetch_sources(sources, settings.data, _silent if arguments.json else _Display())
+        fetched = _fetch(sources, settings.data, arguments.json)
     items = list_items(recipes, settings.data, FactCache(settings.home / "digests.json"))
     if arguments.json:
         shown = {"label": chosen.label, "scale": arguments.scale, "data": str(settings.data)}
@@ -46,6 +47,16 @@ def data(arguments: argparse.Namespace) -> None:
         _print_items(items, settings.data)
     if arguments.action == "fetch":
         _by_hand(items)
+
+
+def _fetch(sources: Sequence[Source], data: Path, silent: bool) -> list[Fetched]:
+    if silent:
+        return fetch_sources(sources, data, lambda *_: None)
+    display = _Display()
+    try:
+        return fetch_sources(sources, data, display)
+    finally:
+        display.close()
 
 
 def _by_hand(items: Sequence[Item]) -> None:
@@ -75,8 +86,9 @@ def _print_items(items: Sequence[Item], data: Path) -> None:
         size, words = _total(item, "bytes"), _total(item, "words")
         counts = ["" if size is None else quantity(size, "B"), "" if words is None else f"{quantity(words)} words"]
         print("  ".join([f"{item.role:6}  {item.name:24}  {item.state:10}", *counts]).rstrip())
-        if item.path is not None:
-            print(f"        lies in     {_relative(item.path, data)}")
+        places = [item.path] if item.path is not None else [file.path for file in item.files]
+        if places:
+            print(f"        lies in     {', '.join(_relative(path, data) for path in places)}")
         if item.state in ("missing", "unfinished"):
             print(f"        comes from  {', '.join(dict.fromkeys(file.origin for file in item.missing()))}")
         if 0 < len(item.missing()) < len(item.files):
@@ -90,10 +102,6 @@ def _relative(path: str, data: Path) -> str:
     return str(Path(path).relative_to(data)) if Path(path).is_relative_to(data) else path
 
 
-def _silent(what: str, done: int, total: int | None, unit: str) -> None:
-    """No display."""
-
-
 class _Display:
     """Progress on standard error: a line that is written over on a terminal, else a line every ten seconds."""
 
@@ -101,6 +109,7 @@ class _Display:
         self._what = ""
         self._first = (0.0, 0)
         self._shown = 0.0
+        self._open = False  # whether the line waits to be written over
         self._terminal = sys.stderr.isatty()
 
     def __call__(self, what: str, done: int, total: int | None, unit: str) -> None:
@@ -110,9 +119,14 @@ class _Display:
         ended = done == total
         if not ended and now - self._shown < (0.2 if self._terminal else LINE_EVERY_S):
             return
-        self._shown = now
-        start, end = ("\r\x1b[K", "\n" if ended else "") if self._terminal else ("", "\n")
+        self._shown, self._open = now, self._terminal and not ended
+        start, end = "\r\x1b[K" if self._terminal else "", "" if self._open else "\n"
         print(f"{start}{self._line(done, total, unit, now)}", end=end, file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        """Leave the line for what is said next."""
+        if self._open:
+            print(file=sys.stderr)
 
     def _line(self, done: int, total: int | None, unit: str, now: float) -> str:
         began, before = self._first

@@ -63,7 +63,7 @@ def extract(zipped: Path, member: str, target: Path, url: str) -> None:
                 os.fsync(file.fileno())
     except (OSError, zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
         raise RunError(
-            f"{member} cannot be taken from the archive of {url} ({zipped}): {error}",
-            "correct what is named, and repeat the command",
+            f"{member} cannot be taken from the archive of {url}: {error}",
+            f"remove {zipped} and repeat the command; if it says the same again, correct the declaration",
         ) from error
     temporary.replace(target)

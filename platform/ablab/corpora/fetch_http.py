@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import shutil
 import time
 from collections.abc import Callable, Mapping
@@ -122,6 +123,7 @@ def _receive(url: str, part: Path, headers: Mapping[str, str], progress: Progres
                 file.flush()  # what a kill -9 leaves is what was received
                 have += len(chunk)
                 progress(redact(url), have, total, "bytes")
+            os.fsync(file.fileno())
     if total is not None and have < total:
         raise _Broken(f"broke off after {have:,} of {total:,} bytes")
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -34,6 +34,18 @@ def hub_splits(source: HubSource) -> dict[str, str]:
     return {split: name for split, name in named.items() if name is not None}
 
 
+def finished_splits(folder: Path) -> tuple[dict[str, Any], bool]:
+    """What `dataset.json` says of the splits that are there, and whether the fetch came to its end."""
+    for name in (DESCRIPTION, UNFINISHED):
+        if (folder / name).is_file():
+            try:
+                splits = read_json(folder / name)["splits"].items()
+            except (ValueError, KeyError, TypeError, AttributeError):
+                return {}, False  # damaged: fetched anew
+            return {split: of for split, of in splits if (folder / f"{split}.parquet").is_file()}, name == DESCRIPTION
+    return {}, False
+
+
 def fetch_hub(source: HubSource, data: Path, progress: Progress) -> tuple[list[Path], str]:
     """Bring a dataset; the files brought, and a line on the digests that were checked. Raises RunError.
 
@@ -41,46 +53,46 @@ def fetch_hub(source: HubSource, data: Path, progress: Progress) -> tuple[list[P
     """
     folder = hub_folder(data, source)
     folder.mkdir(parents=True, exist_ok=True)
-    unfinished = folder / UNFINISHED
-    if (folder / DESCRIPTION).exists():  # of a fetch that ended, and whose files were removed afterwards
-        (folder / DESCRIPTION).replace(unfinished)
-    finished: dict[str, Any] = read_json(unfinished)["splits"] if unfinished.exists() else {}
-    finished = {split: entry for split, entry in finished.items() if (folder / f"{split}.parquet").is_file()}
-    write_json(unfinished, _description(source, finished))
-    brought = []
-    with _one_message(source):
-        builder, files = _builder(source)
-        received, checked = _receive(source, files, data / "downloads", progress)
-        builder.config.data_files = _local(files, received)
-        for split, name in hub_splits(source).items():
-            if split not in finished:
-                target = folder / f"{split}.parquet"
-                finished[split] = _write(builder, name, source, target, progress)
-                write_json(unfinished, _description(source, finished))
-                brought.append(target)
-    unfinished.replace(folder / DESCRIPTION)
+    finished, _ = finished_splits(folder)
+    todo = {split: name for split, name in hub_splits(source).items() if split not in finished}
+    write_json(folder / UNFINISHED, _description(source, finished))
+    (folder / DESCRIPTION).unlink(missing_ok=True)
+    received, checked = {}, "every split was there"
+    if todo:
+        with _one_message(source):
+            builder = _builder(source)
+            files = _files(builder, todo.values(), source)
+            received, checked = _receive(source, files, data / "downloads", progress)
+            builder.config.data_files = _local(files, received)
+            for split, name in todo.items():
+                finished[split] = _write(builder, name, source, folder / f"{split}.parquet", progress)
+                write_json(folder / UNFINISHED, _description(source, finished))
+    (folder / UNFINISHED).replace(folder / DESCRIPTION)
     for path in received.values():
-        path.unlink()
-    return brought, checked
+        path.unlink(missing_ok=True)  # equal files are one
+    return [folder / f"{split}.parquet" for split in todo], checked
 
 
 def _description(source: HubSource, splits: Mapping[str, Any]) -> dict[str, Any]:
     return {"repo": source.repo, "revision": source.revision, "config": source.config, "splits": splits}
 
 
-def _builder(source: HubSource) -> tuple[Any, dict[str, list[str]]]:
-    """The loader of the dataset, and the addresses (hf://) of the files of each of the dataset's splits."""
+def _builder(source: HubSource) -> Any:
+    """The loader of the dataset."""
     import datasets
 
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # warnings show passwords in addresses
     # hf:// so that a folder of that name in the working directory is not taken for the dataset
-    builder = datasets.load_dataset_builder(f"hf://datasets/{source.repo}", source.config, revision=source.revision)
+    return datasets.load_dataset_builder(f"hf://datasets/{source.repo}", source.config, revision=source.revision)
+
+
+def _files(builder: Any, wanted: Iterable[str], source: HubSource) -> dict[str, list[str]]:
+    """The addresses (hf://) of the files of each split of the dataset that is wanted."""
     files = {str(split): list(map(str, urls)) for split, urls in (builder.config.data_files or {}).items()}
-    wanted = hub_splits(source).values()
     for name in wanted:
         if name not in files:
             raise RunError(f"{_label(source)} has no split {name!r}; {did_you_mean(name, list(files))}", _CORRECT)
-    return builder, {name: files[name] for name in wanted}
+    return {name: files[name] for name in wanted}
 
 
 def _receive(
@@ -92,6 +104,12 @@ def _receive(
 
     paths = {url.partition(f"@{source.revision}/")[2]: url for urls in files.values() for url in urls}
     listed: list[Any] = HfApi().get_paths_info(source.repo, list(paths), repo_type="dataset", revision=source.revision)
+    outside = [paths[path] for path in paths.keys() - {entry.path for entry in listed}]
+    if outside:
+        raise RunError(
+            f"{_label(source)} has files elsewhere ({min(outside)})",
+            "save it with `datasets` (save_to_disk), and name its folder as repo in the declaration",
+        )
     headers = {name: value for name, value in build_hf_headers().items() if name.lower() == "authorization"}
     received: dict[str, Path] = {}
     targets = {entry.path: folder / f"{_digest(entry)}-{PurePosixPath(entry.path).name}" for entry in listed}

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from ablab.corpora.fetch_archives import archive_file, babylm_file
-from ablab.corpora.fetch_hub import UNFINISHED, hub_splits
+from ablab.corpora.fetch_hub import UNFINISHED, finished_splits, hub_splits
 from ablab.corpora.filecheck import FactCache
 from ablab.corpora.hub import DESCRIPTION, hub_folder, is_folder
 from ablab.corpora.paths import absolute, expand
@@ -18,7 +18,6 @@ from ablab.settings import redact
 from ablab.spec.corpus import BabyLMSource, FileSource, HubSource, MicroworldSource, Source
 from ablab.spec.recipe import Recipe
 from ablab.spec.suites import BabyLMSuite, MicroworldSuites, SuiteSource
-from ablab.store.files import read_json
 
 State = Literal["built in", "there", "unfinished", "missing"]
 BY_HAND = "no address: to be put there by hand"
@@ -94,17 +93,14 @@ def _hub(source: HubSource, data: Path) -> Item:
         file = File("all", str(folder), there, None, BY_HAND)
         return Item("source", source.name, source.kind, str(folder), _state([file], False), (file,))
     folder = hub_folder(data, source)
-    described = next((one for one in (folder / DESCRIPTION, folder / UNFINISHED) if one.is_file()), None)
-    splits = read_json(described)["splits"] if described else {}
+    splits, ended = finished_splits(folder)
     files = []
     for split, name in hub_splits(source).items():
         path = folder / f"{split}.parquet"
-        there = _bytes(path) if split in splits else None
-        words = splits[split]["words"] if there is not None else None
-        files.append(File(split, str(path), there, words, f"{source.repo} {name} at {str(source.revision)[:12]}"))
-    state = _state(files, begun=described is not None)
-    if state == "there" and described != folder / DESCRIPTION:
-        state = "unfinished"
+        size, words = (_bytes(path), splits[split]["words"]) if split in splits else (None, None)
+        files.append(File(split, str(path), size, words, f"{source.repo} {name} at {str(source.revision)[:12]}"))
+    begun = any((folder / name).exists() for name in (DESCRIPTION, UNFINISHED))
+    state = _state(files, begun) if ended else _unended(begun)
     return Item("source", source.name, source.kind, str(folder), state, tuple(files))
 
 
@@ -137,6 +133,10 @@ def _suite_paths(suite: BabyLMSuite, folder: Path) -> list[tuple[str, Path]]:
 def _state(files: list[File], begun: bool) -> State:
     if all(file.bytes is not None for file in files):
         return "there"
+    return _unended(begun)
+
+
+def _unended(begun: bool) -> State:
     return "unfinished" if begun else "missing"
 
 
