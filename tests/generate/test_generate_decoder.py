@@ -48,8 +48,9 @@ def make_llama(folder: Path, seed: int = 0, **changes: Any) -> LlamaForCausalLM:
 
 def decoded_logits(decoder: Decoder, words_BT: Tensor, prompt: int) -> Tensor:
     """Logits behind every position from the last of the prompt on: [B, T - prompt + 1, V]."""
-    logits = [decoder.prefill(words_BT[:, :prompt], torch.arange(decoder.rows))]
-    logits += [decoder.step(words_BT[:, position]) for position in range(prompt, words_BT.shape[1])]
+    sequences = torch.arange(decoder.rows)
+    decoder.begin(sequences.tolist(), decoder.read(words_BT[:, : prompt - 1], sequences), sequences, sequences)
+    logits = [decoder.step(words_BT[:, position]) for position in range(prompt - 1, words_BT.shape[1])]
     return torch.stack(logits, dim=1)
 
 
@@ -96,12 +97,12 @@ def test_rows_and_length_are_held_to_what_was_allocated(tmp_path: Path) -> None:
     make_llama(tmp_path)
     decoder = Decoder(Weights.load(tmp_path, "fp32"), rows=2, length=6)
     with pytest.raises(ValueError, match="rows=2"):
-        decoder.prefill(random_words(rows=3, length=4), torch.arange(3))
-    decoder.prefill(random_words(rows=2, length=6), torch.arange(2))
-    with pytest.raises(ValueError, match="at most 0"):
+        decoder.step(torch.zeros(3, dtype=torch.int64))
+    decoded_logits(decoder, random_words(rows=2, length=6), prompt=3)
+    with pytest.raises(ValueError, match="less than 6"):
         decoder.step(torch.zeros(2, dtype=torch.int64))
     with pytest.raises(ValueError, match="fp16"):
-        Decoder(Weights.load(tmp_path, "fp16"), rows=2, length=6)
+        Weights.load(tmp_path, "fp16")
 
 
 def test_a_configuration_of_transformers_4_reads_alike(tmp_path: Path) -> None:
@@ -133,7 +134,7 @@ def test_absent_and_damaged_weights_are_named(checkpoint: Callable[..., None], t
     del tensors["model.norm.weight"], tensors["model.layers.1.mlp.up_proj.weight"]
     save_file(tensors, path)
     with pytest.raises(RunError, match=r"lacks the tensors layers\.1\.mlp\.up_proj\.weight, norm\.weight\n"):
-        read_weights(folder, read_architecture(folder), "fp32", "cpu")
+        read_weights(folder, read_architecture(folder), "cpu")
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(RunError, match="cannot be read"):
-        read_weights(folder, read_architecture(folder), "fp32", "cpu")
+        read_weights(folder, read_architecture(folder), "cpu")

@@ -30,6 +30,10 @@ def logits(seed: int, rows: int, vocab: int, spread: float = 2.0) -> Tensor:
     return torch.randn(rows, vocab, generator=torch.Generator().manual_seed(seed)) * spread
 
 
+def head_of(good: Tensor, alpha: float) -> Tensor:
+    return plausible_head(good, alpha, good.amax(dim=-1, keepdim=True))
+
+
 def exact(good: Tensor, bad: Tensor, how: Decoding) -> Floats:
     """The distribution of one row, step by step as the recipe defines it, in float64."""
     log_good = special.log_softmax(good.double().numpy())
@@ -84,7 +88,7 @@ def test_masked_only_equals_contrastive_at_strength_zero_and_never_touches_bad(
     poisoned = torch.full_like(good, torch.nan)
     masked, contrastive = draw(good, None, how, draws), draw(good, poisoned, how, draws)
     assert torch.equal(masked.words_B, contrastive.words_B)
-    head = plausible_head(good, alpha)
+    head = head_of(good, alpha)
     assert torch.equal(contrast(good, poisoned, head, how), torch.where(head, good, -torch.inf))
 
 
@@ -101,10 +105,10 @@ def test_ancestral_equals_both_masks_off() -> None:
 @given(st.integers(0, 10**6), st.floats(0.001, 1.0))
 def test_bad_equal_to_good_at_strength_one_is_uniform_over_the_head(seed: int, alpha: float) -> None:
     good, how = logits(seed, 1, 12), decoding(alpha=alpha)
-    size = int(plausible_head(good, alpha).sum())
+    size = int(head_of(good, alpha).sum())
     middles = (torch.arange(size, dtype=torch.float64) + 0.5) / size
     drawn = draw(good.expand(size, -1), good.expand(size, -1), how, middles)
-    assert sorted(drawn.words_B.tolist()) == plausible_head(good, alpha)[0].nonzero()[:, 0].tolist()
+    assert sorted(drawn.words_B.tolist()) == head_of(good, alpha)[0].nonzero()[:, 0].tolist()
     assert drawn.changed_B is not None
     assert not drawn.changed_B.any()
 
@@ -115,14 +119,14 @@ def test_the_other_published_form_is_a_strength_below_one_at_another_temperature
     """(1 + b) log p_G - b log p_B (O'Brien & Lewis 2023)."""
     good, bad = logits(8, 1, 10), logits(9, 1, 10)
     how = decoding(strength=beta / (1 + beta), temperature=1 / (1 + beta), alpha=0.0)
-    ours = contrast(good, bad, plausible_head(good, 0.0), how).double().softmax(dim=-1)
+    ours = contrast(good, bad, head_of(good, 0.0), how).double().softmax(dim=-1)
     theirs = (1 + beta) * good.double().log_softmax(dim=-1) - beta * bad.double().log_softmax(dim=-1)
     torch.testing.assert_close(ours, theirs.softmax(dim=-1), rtol=1e-4, atol=1e-6)
 
 
 def test_alpha_one_keeps_exactly_the_most_probable_words() -> None:
     good = torch.tensor([[1.0, 3.0, 3.0, 2.0]])
-    assert plausible_head(good, 1.0).tolist() == [[False, True, True, False]]
+    assert head_of(good, 1.0).tolist() == [[False, True, True, False]]
 
 
 def test_a_word_without_a_good_logit_is_never_drawn() -> None:

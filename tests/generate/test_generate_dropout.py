@@ -54,7 +54,7 @@ def test_a_mask_is_a_function_of_its_coordinates_alone(
     keys, heads, others = (data.draw(st.integers(1, most)) for most in (9, 4, 3))
     sequences = torch.tensor([*range(others), sequence])
     positions = torch.tensor([position, position + 1])
-    ours = AttentionDropout(0.4, seed).kept(sequences, positions, keys, layer, heads)
+    ours = AttentionDropout(0.4, seed).kept(sequences, positions.expand(len(sequences), -1), keys, layer, heads)
     assert ours.shape == (others + 1, heads, 2, keys)
     expected = [[kept(0.4, sequence, position, layer, head, key, seed) for key in range(keys)] for head in range(heads)]
     assert ours[-1, :, 0].tolist() == expected
@@ -70,7 +70,7 @@ def test_every_coordinate_changes_the_mask() -> None:
 
 @pytest.mark.parametrize("p", [0.1, 0.5, 0.7])
 def test_weights_are_dropped_as_often_as_declared_and_independently(p: float) -> None:
-    mask = AttentionDropout(p, 1).kept(torch.arange(20), torch.arange(50), 64, 2, 4).numpy()
+    mask = AttentionDropout(p, 1).kept(torch.arange(20), torch.arange(50).expand(20, 50), 64, 2, 4).numpy()
     dropped = int((~mask).sum())
     assert stats.binomtest(dropped, mask.size, p).pvalue > 1e-3
     for axis in range(4):
@@ -83,7 +83,7 @@ def test_masks_share_no_bits_with_the_draws_of_words() -> None:
     """At the counters of the draws the last word is 0; layers and heads begin at 2^16."""
     draws = uniforms(SEED, np.arange(50)[:, None], np.arange(50))
     words = np.stack([(draws * 2.0**32).astype(np.uint64) >= 2**31, (draws * 2.0**53).astype(np.uint64) % 2 == 1])
-    mask = AttentionDropout(0.5, SEED).kept(torch.arange(50), torch.arange(50), 4, 0, 1)[:, 0].numpy()
+    mask = AttentionDropout(0.5, SEED).kept(torch.arange(50), torch.arange(50).expand(50, 50), 4, 0, 1)[:, 0].numpy()
     for bits in words:
         for key in range(4):
             assert 0.45 < (bits == mask[:, :, key]).mean() < 0.55
@@ -126,8 +126,9 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[LlamaForCa
 
 def decoded(folder: Path, words: Tensor, prompt: int, sequences: list[int], dropped: AttentionDropout | None) -> Tensor:
     decoder = Decoder(Weights.load(folder, "fp32"), len(words), words.shape[1], dropped)
-    logits = [decoder.prefill(words[:, :prompt], torch.tensor(sequences))]
-    return torch.stack([*logits, *(decoder.step(column) for column in words[:, prompt:].t())], dim=1)
+    rows, numbers = torch.arange(len(words)), torch.tensor(sequences)
+    decoder.begin(rows.tolist(), decoder.read(words[:, : prompt - 1], numbers), rows, numbers)
+    return torch.stack([decoder.step(column) for column in words[:, prompt - 1 :].t()], dim=1)
 
 
 def some_words(rows: int = ROWS) -> Tensor:

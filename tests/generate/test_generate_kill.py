@@ -50,6 +50,6 @@ def test_killed_again_and_again_the_stage_ends_in_the_same_bytes(
     assert [len(names) for names in finished] == [0, 1, 2, 3]
     last = context(params())
     assert generate(last) == result
-    assert sorted(path.name for path in last.out.iterdir()) == ["sequences.bin", "train.parquet"]
+    assert sorted(path.name for path in last.out.iterdir()) == ["sequences.bin", "steps.json", "train.parquet"]
     for path in last.out.iterdir():
         assert path.read_bytes() == (undisturbed.out / path.name).read_bytes()

@@ -18,7 +18,7 @@ from ablab.generate.sampler import Sampler
 from ablab.generate.text import Vocabulary
 from ablab.spec.synthetic import Decoding
 
-ROWS, SEQUENCES, PROMPT, NEW, SEED = 4, 10, 6, 16, 9
+ROWS, SEQUENCES, PROMPT, NEW, SEED = 2, 11, 6, 16, 9
 Words = npt.NDArray[np.int64]
 Models = tuple[LlamaForCausalLM, LlamaForCausalLM]
 
@@ -31,6 +31,7 @@ FORMS: dict[str, dict[str, Any]] = {
     "contrastive top_p": {"alpha": 0.01, "top_p": 0.9},
     "ancestral top_k then top_p": {"strength": 0.0, "alpha": 0.0, "top_k": 20, "top_p": 0.8},
     "stopping": {"strength": 0.0, "stop_at_eos": True},
+    "contrastive stopping": {"alpha": 0.01, "strength": 0.3, "stop_at_eos": True},
 }
 
 
@@ -99,10 +100,11 @@ def test_words_equal_those_of_a_plain_two_model_loop(
     prompts = np.random.default_rng(1).integers(4, 260, (3, PROMPT))
     good, bad = (Decoder(Weights.load(root / name, "fp32"), ROWS, PROMPT + NEW) for name in ("good", "bad"))
     sampler = Sampler(good, bad if how.strength else None, how, prompts, NEW, SEED, vocabulary)
+    size = sampler.shard_size  # of the last shard not all are wanted; a stopping row goes on with the next sequence
+    assert size == (4 * ROWS if how.stop_at_eos else ROWS)
     shards = [
-        sampler.shard(0, 4, lambda _: None),
-        sampler.shard(1, 4, lambda _: None),
-        sampler.shard(2, 2, lambda _: None),
+        sampler.shard(index, min(size, SEQUENCES - index * size), lambda _: None)
+        for index in range(-(-SEQUENCES // size))
     ]
     ours = np.concatenate([shard.words_SN for shard in shards])
     expected = reference(pair, prompts, how)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ def folder(path: Path, identity: str = "one") -> ShardFolder:
 
 
 def shard(index: int = 2) -> Shard:
-    return Shard(index, WORDS, sampled=11, head_sizes=40, changed=3, stopped=1)
+    return Shard(index, WORDS, [3, 3, 3, 2], [10, 10, 10, 12], [1, 0, 2, 0], kl_sum=0.1 + 0.2, kl_count=4, stopped=1)
 
 
 def test_what_was_written_is_read(tmp_path: Path) -> None:
@@ -28,7 +29,8 @@ def test_what_was_written_is_read(tmp_path: Path) -> None:
     assert read is not None
     assert np.array_equal(read.words_SN, WORDS)
     assert read.words_SN.dtype == np.int64
-    assert (read.index, read.sampled, read.head_sizes, read.changed, read.stopped) == (2, 11, 40, 3, 1)
+    assert replace(read, words_SN=WORDS) == replace(shard(), words_SN=WORDS)
+    assert read.sampled == 11
     assert [path.name for path in tmp_path.iterdir()] == ["00000002.shard"]
 
 

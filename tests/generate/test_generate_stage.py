@@ -47,7 +47,7 @@ def test_files_and_result_hold_to_the_contract(context: Contexts, params: Params
     result = generate(ctx)
     words = sequences(ctx.out)
     table = pq.read_table(ctx.out / "train.parquet").to_pydict()
-    assert sorted(path.name for path in ctx.out.iterdir()) == ["sequences.bin", "train.parquet"]
+    assert sorted(path.name for path in ctx.out.iterdir()) == ["sequences.bin", "steps.json", "train.parquet"]
     assert words.shape == (10, 20)
     assert not np.isin(words, [vocabulary.pad, vocabulary.unknown]).any()
     assert (words[:, 0] == vocabulary.begin).all()
@@ -66,6 +66,9 @@ def test_files_and_result_hold_to_the_contract(context: Contexts, params: Params
         "bad_step": 5,
         "head_size_mean": result["head_size_mean"],
         "argmax_changed": result["argmax_changed"],
+        "kl_good_nats": result["kl_good_nats"],
+        "repeated_4grams": result["repeated_4grams"],
+        "compression": result["compression"],
         "stopped": 0,
         "dtype": "uint16",
     }

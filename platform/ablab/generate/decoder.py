@@ -1,13 +1,17 @@
-"""A Llama decoder for fixed batches: caches are allocated once, then one prefill and many steps write into them.
+"""A Llama decoder for a fixed number of rows: caches are allocated once, then prompts and steps write into them.
 
 Same function as transformers' `LlamaForCausalLM` (fp32: logits equal to 1e-4), arranged for decoding: projections are
-fused (see `ablab.generate.layout`) and residuals are added inside them.
+fused and norms are scales alone (see `ablab.generate.layout`), residuals are added inside the projections, keys are
+rotated into the cache. Rows may stand at different positions, since a row begins anew where its sequence ended.
 """
 
-# B rows, T positions, S new positions, N = B x S, V vocabulary
-# E hidden, F ffn, H heads, K key/value heads, D head size, P = (H + 2K) x D
+# B rows, R of them that begin, U prompts read, S their positions, N = U x S (or B), T positions of the cache
+# E hidden, F ffn, H heads, K key/value heads, D head size, P = (H + 2K) x D, V vocabulary
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import groupby
 
 import torch
 import torch.nn.functional as F
@@ -15,103 +19,166 @@ from torch import Tensor
 
 from ablab.generate.dropout import AttentionDropout
 from ablab.generate.layout import Layer, Weights
-from ablab.generate.weights import Architecture
+from ablab.generate.memory import zeros
+
+READ_AT_ONCE = 4_096  # words of prompts
 
 
 class Decoder:
-    """Decodes `rows` sequences of at most `length` positions at a time; all rows are at the same position.
+    """Decodes `rows` sequences of at most `length` positions at a time.
 
-    `prefill` begins new sequences in place of the old ones; `step` adds one word to each. Decoders may share their
-    weights; each has a cache of its own.
+    `read` computes prompts, `begin` puts them into rows in place of what was there, `step` adds a word to every row.
+    Decoders may share their weights; each has a cache of its own.
     """
 
     def __init__(self, weights: Weights, rows: int, length: int, dropout: AttentionDropout | None = None) -> None:
         self.weights, self.shape = weights, weights.shape
         self.rows, self.length, self.dropout = rows, length, dropout
         self.device, dtype = weights.embedding_VE.device, weights.embedding_VE.dtype
-        self.rotation_TxD2 = _rotation(self.shape, length).to(self.device)
+        self.rotation_TxD2 = weights.rotation(length)
         cache = (self.shape.layers, 2, rows, self.shape.kv_heads, length, self.shape.head_dim)
-        self.cache_L2BKTD = torch.zeros(cache, device=self.device, dtype=dtype)
+        self.cache_L2BKTD = zeros(cache, dtype, self.device)
         self.sequences_B = torch.zeros(rows, device=self.device, dtype=torch.int64)
-        self.position = 0
+        self.positions = [0] * rows
+        """Words in the cache of each row; host numbers, so that no step waits for the device."""
 
     @torch.inference_mode()
-    def prefill(self, prompts_BS: Tensor, sequences_B: Tensor) -> Tensor:
-        """Logits [B, V] in float32 behind the last word of each prompt; int64 prompts of one length, no padding.
+    def read(self, prompts_US: Tensor, sequences_U: Tensor) -> Tensor:
+        """Keys and values [layers, 2, U, K, S, D] of prompts of one length, int64 without padding, to `begin` with.
 
-        The numbers of the sequences decide which attention weights are dropped, where any are.
+        A prompt is read once for all its continuations. With attention dropout, where the numbers of the sequences
+        decide what is dropped, each sequence needs a reading of its own.
         """
-        self.position = 0
-        self.sequences_B = sequences_B
-        return self._forward(prompts_BS)
+        size = prompts_US.shape[1]
+        shape = (self.shape.layers, 2, len(prompts_US), self.shape.kv_heads, size, self.shape.head_dim)
+        read_L2UKSD = torch.empty(shape, device=self.device, dtype=self.cache_L2BKTD.dtype)
+        part = max(1, READ_AT_ONCE // max(size, 1))
+        for first in range(0, len(prompts_US) if size else 0, part):
+            some = slice(first, first + part)
+            self._read(prompts_US[some], sequences_U[some], read_L2UKSD[:, :, some])
+        return read_L2UKSD
+
+    def _read(self, prompts_US: Tensor, sequences_U: Tensor, read_L2UKSD: Tensor) -> None:
+        (prompts, size), (heads, kv_heads, head) = prompts_US.shape, self.shape.head_sizes
+        rotation_Sx1xD2 = self.rotation_TxD2[:size, None]
+        x_NE = self.weights.embedding_VE[prompts_US.flatten()]
+        for index, (layer, read_2UKSD) in enumerate(zip(self.weights.layers, read_L2UKSD, strict=True)):
+            qkv = (_normed(x_NE, self.shape.rms_eps) @ layer.qkv_EP).view(prompts, size, -1, head)
+            rotated = _rotate(qkv[:, :, : heads + kv_heads], rotation_Sx1xD2).transpose(1, 2)
+            read_2UKSD[0] = rotated[:, heads:]
+            read_2UKSD[1] = qkv[:, :, heads + kv_heads :].transpose(1, 2)
+            query_UHSD, (keys, values) = rotated[:, :heads], read_2UKSD
+            if self.dropout is not None:
+                attended = self.dropout.attend(query_UHSD, keys, values, sequences_U, None, index)
+            else:
+                attended = F.scaled_dot_product_attention(
+                    query_UHSD, keys, values, is_causal=True, enable_gqa=heads != kv_heads
+                )
+            attended_NP = attended.transpose(1, 2).reshape(prompts * size, -1)
+            x_NE = _feed_forward(torch.addmm(x_NE, attended_NP, layer.out_HDxE), layer, self.shape.rms_eps)
+
+    @torch.inference_mode()
+    def begin(self, rows: list[int], read_L2UKSD: Tensor, owners_R: Tensor, sequences_R: Tensor) -> None:
+        """Row rows[r] becomes sequence sequences_R[r], behind the prompt owners_R[r] of those read."""
+        rows_R = torch.tensor(rows, device=self.device)
+        size = read_L2UKSD.shape[4]
+        self.cache_L2BKTD[:, :, rows_R, :, :size] = read_L2UKSD[:, :, owners_R]
+        self.sequences_B[rows_R] = sequences_R
+        for row in rows:
+            self.positions[row] = size
+
+    def rest(self, rows: list[int]) -> None:
+        """Rows that no sequence is left for: they go on with nothing behind them, which costs least."""
+        for row in rows:
+            self.positions[row] = 0
 
     @torch.inference_mode()
     def step(self, words_B: Tensor) -> Tensor:
         """Logits [B, V] in float32 behind one more word per row."""
-        return self._forward(words_B[:, None])
+        if len(words_B) != self.rows or max(self.positions) >= self.length:
+            raise ValueError(f"{len(words_B)} words must be rows={self.rows}, behind less than {self.length} positions")
+        places = Places(self.positions, self.device)
+        rotation_Bx1xD2 = self.rotation_TxD2[places.index, None]
+        x_BE = self.weights.embedding_VE[words_B]
+        for index, layer in enumerate(self.weights.layers):
+            attended_BP = self._attend(_normed(x_BE, self.shape.rms_eps), index, rotation_Bx1xD2, places)
+            x_BE = _feed_forward(torch.addmm(x_BE, attended_BP, layer.out_HDxE), layer, self.shape.rms_eps)
+        self.positions = [position + 1 for position in self.positions]
+        return self._logits(x_BE)
 
-    def _forward(self, words_BS: Tensor) -> Tensor:
-        rows, new = words_BS.shape
-        if rows != self.rows or not 0 < new <= self.length - self.position:
-            raise ValueError(
-                f"words of shape {rows} x {new} must be rows={self.rows} x at most {self.length - self.position}"
-            )
-        weights, epsilon = self.weights, self.shape.rms_eps
-        x_NE = weights.embedding_VE[words_BS.flatten()]
-        for index, layer in enumerate(weights.layers):
-            attended = self._attend(F.rms_norm(x_NE, x_NE.shape[-1:], layer.attention_norm_E, epsilon), index, new)
-            x_NE = torch.addmm(x_NE, attended, layer.out_HDxE)
-            x_NE = _feed_forward(x_NE, layer, epsilon)
-        self.position += new
-        last_BE = x_NE.view(rows, new, -1)[:, -1]
-        return (F.rms_norm(last_BE, last_BE.shape[-1:], weights.norm_E, epsilon) @ weights.head_EV).float()
-
-    def _attend(self, x_NE: Tensor, index: int, new: int) -> Tensor:
-        """Attention of the new positions to all before them: [N, H x D]; writes their keys and values."""
-        heads, kv_heads, size = self.shape.heads, self.shape.kv_heads, self.shape.head_dim
-        begin, end = self.position, self.position + new
+    def _attend(self, x_BE: Tensor, index: int, rotation_Bx1xD2: Tensor, places: Places) -> Tensor:
+        """Attention of one new position per row to all before it: [B, H x D]; writes its key and value."""
+        heads, kv_heads, size = self.shape.head_sizes
         cache_2BKTD = self.cache_L2BKTD[index]
-        qkv = (x_NE @ self.weights.layers[index].qkv_EP).view(self.rows, new, heads + 2 * kv_heads, size)
-        rotated = _rotate(qkv[:, :, : heads + kv_heads], self.rotation_TxD2[begin:end])
-        cache_2BKTD[0, :, :, begin:end] = rotated[:, :, heads:].transpose(1, 2)
-        cache_2BKTD[1, :, :, begin:end] = qkv[:, :, heads + kv_heads :].transpose(1, 2)
-        seen_2BKTD = cache_2BKTD[:, :, :, :end]
-        query = rotated[:, :, :heads]
+        qkv = (x_BE @ self.weights.layers[index].qkv_EP).view(self.rows, -1, size)
+        rotated = _rotate(qkv[:, : heads + kv_heads], rotation_Bx1xD2)
+        places.write(cache_2BKTD[0], rotated[:, heads:])
+        places.write(cache_2BKTD[1], qkv[:, heads + kv_heads :])
         if self.dropout is not None:
-            attended = self.dropout.attend(query, seen_2BKTD, self.sequences_B, index)
-        else:
-            attended = _attend(query, seen_2BKTD)
-        return attended.reshape(self.rows * new, heads * size)
-
-
-def _attend(query_BSHD: Tensor, cache_2BKTD: Tensor) -> Tensor:
-    """Causal attention of the last S of T positions to all T: [B, S, H, D]."""
-    rows, new, heads, size = query_BSHD.shape
-    keys, values = cache_2BKTD
-    kv_heads = keys.shape[1]
-    if new == 1:
+            keys, values = cache_2BKTD[:, :, :, : places.end]
+            query = rotated[:, :heads, None]
+            attended = self.dropout.attend(query, keys, values, self.sequences_B, places.positions_B, index)
+            return attended.reshape(self.rows, heads * size)
         # the G heads of one key/value head become G queries of it: grouped attention without copies
-        grouped = query_BSHD.reshape(rows, kv_heads, heads // kv_heads, size)
-        return F.scaled_dot_product_attention(grouped, keys, values).view(rows, 1, heads, size)
-    query = query_BSHD.transpose(1, 2)
-    attended = F.scaled_dot_product_attention(query, keys, values, is_causal=True, enable_gqa=heads != kv_heads)
-    return attended.transpose(1, 2)
+        grouped_BKGD = rotated[:, :heads].reshape(self.rows, kv_heads, heads // kv_heads, size)
+        return places.attend(grouped_BKGD, cache_2BKTD).reshape(self.rows, heads * size)
+
+    def _logits(self, x_BE: Tensor) -> Tensor:
+        return (_normed(x_BE, self.shape.rms_eps) @ self.weights.head_EV).float()
+
+
+class Places:
+    """Where the rows of one step stand: all at one position, or each at its own."""
+
+    def __init__(self, positions: list[int], device: torch.device) -> None:
+        self.positions, self.end = positions, max(positions) + 1
+        self.one = min(positions) + 1 == self.end
+        self.positions_B = torch.tensor(positions, device=device)
+        self.rows_B = torch.arange(len(positions), device=device)
+        self.index: slice | Tensor = slice(self.end - 1, self.end) if self.one else self.positions_B
+
+    def write(self, cache_BKTD: Tensor, new_BKD: Tensor) -> None:
+        if self.one:
+            cache_BKTD[:, :, self.end - 1] = new_BKD
+        else:
+            cache_BKTD[self.rows_B, :, self.positions_B] = new_BKD
+
+    def attend(self, query_BKGD: Tensor, cache_2BKTD: Tensor) -> Tensor:
+        """[B, K, G, D]. A CPU reads of each row what is there and no more; a GPU does with one masked call."""
+        keys, values = cache_2BKTD[:, :, :, : self.end]
+        if self.one:
+            return F.scaled_dot_product_attention(query_BKGD, keys, values)
+        if query_BKGD.device.type != "cpu":
+            seen_BT = torch.arange(self.end, device=keys.device) <= self.positions_B[:, None]
+            return F.scaled_dot_product_attention(query_BKGD, keys, values, attn_mask=seen_BT[:, None, None])
+        parts = [
+            F.scaled_dot_product_attention(query_BKGD[rows], keys[rows, :, :end], values[rows, :, :end])
+            for rows, end in self._runs()
+        ]
+        return torch.cat(parts)
+
+    def _runs(self) -> Iterator[tuple[slice, int]]:
+        """Neighbouring rows at one position, and the end of their keys."""
+        first = 0
+        for position, rows in groupby(self.positions):
+            last = first + len(list(rows))
+            yield slice(first, last), position + 1
+            first = last
+
+
+def _normed(x_NE: Tensor, epsilon: float) -> Tensor:
+    """x divided by its root mean square (Zhang & Sennrich 2019), in float32; the gains are part of the next weights."""
+    norms_N1 = torch.linalg.vector_norm(x_NE, dim=-1, keepdim=True, dtype=torch.float32)
+    scales_N1: Tensor = norms_N1.square_().div_(x_NE.shape[-1]).add_(epsilon).rsqrt_()
+    return x_NE * scales_N1.to(x_NE.dtype)
 
 
 def _feed_forward(x_NE: Tensor, layer: Layer, epsilon: float) -> Tensor:
-    normed = F.rms_norm(x_NE, x_NE.shape[-1:], layer.ffn_norm_E, epsilon)
-    gate, up = (normed @ layer.gate_up_Ex2F).chunk(2, dim=-1)
-    return torch.addmm(x_NE, F.silu(gate).mul_(up), layer.down_FE)
+    gate, up = (_normed(x_NE, epsilon) @ layer.gate_up_Ex2F).chunk(2, dim=-1)
+    return torch.addmm(x_NE, F.silu(gate, inplace=True).mul_(up), layer.down_FE)
 
 
-def _rotate(heads_BSHD: Tensor, rotation_SxD2: Tensor) -> Tensor:
+def _rotate(heads_xHD: Tensor, rotation_xD2: Tensor) -> Tensor:
     """Neighbouring dimensions as complex numbers, turned by the angle of their position; computed in float32."""
-    pairs = torch.view_as_complex(heads_BSHD.float().view(*heads_BSHD.shape[:-1], -1, 2))
-    return torch.view_as_real(pairs * rotation_SxD2[:, None]).flatten(-2).to(heads_BSHD.dtype)
-
-
-def _rotation(shape: Architecture, length: int) -> Tensor:
-    """complex64 [T, D/2]: exp(i x position x theta^(-2j/D))."""
-    exponents = torch.arange(0, shape.head_dim, 2, dtype=torch.float32) / shape.head_dim
-    angles = torch.outer(torch.arange(length, dtype=torch.float32), 1.0 / shape.rope_theta**exponents)
-    return torch.polar(torch.ones_like(angles), angles)
+    pairs = torch.view_as_complex(heads_xHD.float().view(*heads_xHD.shape[:-1], -1, 2))
+    return torch.view_as_real(pairs * rotation_xD2).flatten(-2).to(heads_xHD.dtype)

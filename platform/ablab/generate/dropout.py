@@ -32,53 +32,69 @@ class AttentionDropout:
     p: float
     seed: int
 
-    def attend(self, query_BSHD: Tensor, cache_2BKTD: Tensor, sequences_B: Tensor, layer: int) -> Tensor:
-        """Causal attention of the last S of T positions to all T: [B, S, H, D].
+    def attend(
+        self,
+        query_BHSD: Tensor,
+        keys_BKTD: Tensor,
+        values_BKTD: Tensor,
+        sequences_B: Tensor,
+        positions_B: Tensor | None,
+        layer: int,
+    ) -> Tensor:
+        """Attention of a prompt to itself, where `positions_B` is None and T = S; else of one query per row, at its
+        position, to the keys up to it: [B, H, S, D].
 
         Works through the queries in parts, so that no temporary grows with the length of a prompt squared.
         """
-        rows, new, heads, _ = query_BSHD.shape
-        end = cache_2BKTD.shape[3]
+        rows, heads, new, _ = query_BHSD.shape
+        end = keys_BKTD.shape[2]
+        if positions_B is None:
+            positions_BS = torch.arange(new, device=sequences_B.device).expand(rows, new)
+        else:
+            positions_BS = positions_B[:, None]
         part = max(1, LIMIT // (rows * heads * end))
-        parts = []
-        for first in range(0, new, part):
-            last = min(first + part, new)
-            seen = end - new + last
-            query = query_BSHD[:, first:last]
-            parts.append(self._attend(query, cache_2BKTD[:, :, :, :seen], sequences_B, layer))
-        return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
+        parts = [
+            self._attend(
+                query_BHSD[:, :, first : first + part],
+                keys_BKTD,
+                values_BKTD,
+                self.kept(sequences_B, positions_BS[:, first : first + part], end, layer, heads),
+                positions_BS[:, first : first + part],
+            )
+            for first in range(0, new, part)
+        ]
+        return torch.cat(parts, dim=2)
 
-    def _attend(self, query_BSHD: Tensor, cache_2BKTD: Tensor, sequences_B: Tensor, layer: int) -> Tensor:
-        rows, new, heads, size = query_BSHD.shape
-        kv_heads, end = cache_2BKTD.shape[2], cache_2BKTD.shape[3]
-        keys_BKTD, values_BKTD = cache_2BKTD
+    def _attend(
+        self, query_BHSD: Tensor, keys_BKTD: Tensor, values_BKTD: Tensor, kept_BHST: Tensor, positions_BS: Tensor
+    ) -> Tensor:
+        rows, heads, new, size = query_BHSD.shape
+        kv_heads, end = keys_BKTD.shape[1:3]
         # the G heads of one key/value head become G x S queries of it
-        grouped = query_BSHD.view(rows, new, kv_heads, -1, size).permute(0, 2, 3, 1, 4).flatten(2, 3)
+        grouped = query_BHSD.reshape(rows, kv_heads, -1, size)
         scores_BHST = (grouped @ keys_BKTD.transpose(2, 3)).view(rows, heads, new, end).float()
         scores_BHST *= size**-0.5
-        positions_S = torch.arange(end - new, end, device=query_BSHD.device)
-        if new > 1:
-            future_ST = torch.arange(end, device=query_BSHD.device) > positions_S[:, None]
-            scores_BHST.masked_fill_(future_ST, -math.inf)
-        weights_BHST = scores_BHST.softmax(dim=-1).to(query_BSHD.dtype)
-        weights_BHST *= self.kept(sequences_B, positions_S, end, layer, heads)
+        future_BST = torch.arange(end, device=positions_BS.device) > positions_BS[:, :, None]
+        scores_BHST.masked_fill_(future_BST[:, None], -math.inf)
+        weights_BHST = scores_BHST.softmax(dim=-1).to(query_BHSD.dtype)
+        weights_BHST *= kept_BHST
         weights_BHST /= 1.0 - self.p
         attended: Tensor = weights_BHST.view(rows, kv_heads, -1, end) @ values_BKTD
-        return attended.view(rows, heads, new, size).transpose(1, 2)
+        return attended.view(rows, heads, new, size)
 
-    def kept(self, sequences_B: Tensor, positions_S: Tensor, keys: int, layer: int, heads: int) -> Tensor:
+    def kept(self, sequences_B: Tensor, positions_BS: Tensor, keys: int, layer: int, heads: int) -> Tensor:
         """bool [B, H, S, keys]: which attention weights of a layer are kept; int64 sequences and positions < 2^32."""
         device = sequences_B.device
         blocks_C = torch.arange(-(-keys // 4), device=device)
         domain_H = ((layer + 1) << 16) + torch.arange(heads, device=device)
         counter = (
-            positions_S[:, None],
+            positions_BS[:, None, :, None],
             sequences_B[:, None, None, None],
             blocks_C,
             domain_H[:, None, None],
         )
         threshold = round(self.p * 2**32)
-        shape = (len(sequences_B), heads, len(positions_S), len(blocks_C))
+        shape = (len(sequences_B), heads, positions_BS.shape[1], len(blocks_C))
         kept = [(word >= threshold).expand(shape) for word in philox(counter, self.seed)]
         return torch.stack(kept, dim=-1).flatten(-2)[..., :keys]  # four keys from each counter
 

@@ -2,7 +2,8 @@
 
 Query, key and value are one projection, gate and up are one. Rotary positions (Su et al. 2021, eq. 34) multiply
 complex pairs: the rows of the query and key weights are permuted once so that the dimensions i and i + D/2 which
-transformers rotates together lie side by side; the products q.k do not change.
+transformers rotates together lie side by side; the products q.k do not change. The gains of the norms are multiplied
+into the projections behind them, in float32 before anything is rounded to bf16.
 """
 
 # E hidden, F ffn, H heads, K key/value heads, D head size, P = (H + 2K) x D, V vocabulary
@@ -22,10 +23,8 @@ from ablab.generate.weights import DTYPES, Architecture, read_architecture, read
 class Layer:
     """Weights of one block, laid out for `x @ w`."""
 
-    attention_norm_E: Tensor
     qkv_EP: Tensor
     out_HDxE: Tensor
-    ffn_norm_E: Tensor
     gate_up_Ex2F: Tensor
     down_FE: Tensor
 
@@ -37,7 +36,6 @@ class Weights:
     shape: Architecture
     embedding_VE: Tensor
     layers: tuple[Layer, ...]
-    norm_E: Tensor
     head_EV: Tensor
 
     @classmethod
@@ -46,30 +44,43 @@ class Weights:
         if precision not in DTYPES:
             raise ValueError(f"precision={precision!r} must be one of {', '.join(DTYPES)}")
         shape = read_architecture(checkpoint)
-        named = read_weights(checkpoint, shape, precision, device)
+        named = read_weights(checkpoint, shape, device)
+        dtype = DTYPES[precision]
         return cls(
             shape=shape,
-            embedding_VE=named["embed_tokens.weight"],
-            layers=tuple(_fuse(named, shape, index) for index in range(shape.layers)),
-            norm_E=named["norm.weight"],
-            head_EV=named["lm_head.weight"].t().contiguous(),
+            embedding_VE=named["embed_tokens.weight"].to(dtype),
+            layers=tuple(_fuse(named, shape, index, dtype) for index in range(shape.layers)),
+            head_EV=_behind(named["norm.weight"], [named["lm_head.weight"]], dtype),
         )
 
+    def rotation(self, length: int) -> Tensor:
+        """complex64 [length, D/2]: exp(i x position x theta^(-2j/D))."""
+        exponents = torch.arange(0, self.shape.head_dim, 2, dtype=torch.float32) / self.shape.head_dim
+        angles = torch.outer(torch.arange(length, dtype=torch.float32), 1.0 / self.shape.rope_theta**exponents)
+        return torch.polar(torch.ones_like(angles), angles).to(self.embedding_VE.device)
 
-def _fuse(weights: dict[str, Tensor], shape: Architecture, index: int) -> Layer:
+
+def _fuse(weights: dict[str, Tensor], shape: Architecture, index: int, dtype: torch.dtype) -> Layer:
     def named(part: str) -> Tensor:
         return weights[f"layers.{index}.{part}.weight"]
 
     query = _pair_up(named("self_attn.q_proj"), shape.head_dim)
     key = _pair_up(named("self_attn.k_proj"), shape.head_dim)
     return Layer(
-        attention_norm_E=named("input_layernorm"),
-        qkv_EP=torch.cat([query, key, named("self_attn.v_proj")]).t().contiguous(),
-        out_HDxE=named("self_attn.o_proj").t().contiguous(),
-        ffn_norm_E=named("post_attention_layernorm"),
-        gate_up_Ex2F=torch.cat([named("mlp.gate_proj"), named("mlp.up_proj")]).t().contiguous(),
-        down_FE=named("mlp.down_proj").t().contiguous(),
+        qkv_EP=_behind(named("input_layernorm"), [query, key, named("self_attn.v_proj")], dtype),
+        out_HDxE=_transposed(named("self_attn.o_proj"), dtype),
+        gate_up_Ex2F=_behind(named("post_attention_layernorm"), [named("mlp.gate_proj"), named("mlp.up_proj")], dtype),
+        down_FE=_transposed(named("mlp.down_proj"), dtype),
     )
+
+
+def _behind(gains_E: Tensor, projections_PE: list[Tensor], dtype: torch.dtype) -> Tensor:
+    """Projections that follow a norm, as one: [E, sum of P]."""
+    return _transposed(torch.cat(projections_PE).float() * gains_E.float(), dtype)
+
+
+def _transposed(weight_PE: Tensor, dtype: torch.dtype) -> Tensor:
+    return weight_PE.to(dtype).t().contiguous()
 
 
 def _pair_up(weight_PE: Tensor, head_dim: int) -> Tensor:

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+SHARD_FORMAT = 2  # of the files, and of which sequences make a shard
 DIGEST_LENGTH = 64
+PLACE = ("index", "words_SN")  # fields of a shard that its header does not hold
 
 
 @dataclass(frozen=True)
@@ -24,14 +26,22 @@ class Shard:
     index: int
     words_SN: npt.NDArray[np.int64]
     """Sampled ids [sequences, new tokens], `<pad>` behind an early stop."""
-    sampled: int
-    """Words sampled: all of them, without the padding."""
-    head_sizes: int
-    """Sum over the sampled words of the sizes of the plausible heads."""
-    changed: int
-    """Sampled words at whose step the contrast changed the most probable word."""
+    sampled_N: list[int]
+    """Words sampled at each step: all of them, without the padding."""
+    head_sizes_N: list[int]
+    """Sum over the words sampled at each step of the sizes of the plausible heads."""
+    changed_N: list[int]
+    """Words sampled at each step where the contrast changed the most probable word."""
+    kl_sum: float
+    """Nats from GOOD's distribution to the one drawn from, summed over the words where it was measured."""
+    kl_count: int
+    """Words where it was measured."""
     stopped: int
     """Sequences that sampled `</s>` and stopped there."""
+
+    @property
+    def sampled(self) -> int:
+        return sum(self.sampled_N)
 
 
 @dataclass(frozen=True)
@@ -44,14 +54,8 @@ class ShardFolder:
 
     def write(self, shard: Shard) -> None:
         """Complete or absent, whatever happens meanwhile."""
-        header = {
-            "identity": self.identity,
-            "sequences": len(shard.words_SN),
-            "sampled": shard.sampled,
-            "head_sizes": shard.head_sizes,
-            "changed": shard.changed,
-            "stopped": shard.stopped,
-        }
+        counts = {field.name: getattr(shard, field.name) for field in fields(Shard) if field.name not in PLACE}
+        header = counts | {"identity": self.identity, "sequences": len(shard.words_SN)}
         body = json.dumps(header, sort_keys=True).encode() + b"\n" + shard.words_SN.astype(self.dtype).tobytes()
         path = self._path(shard.index)
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -18,7 +17,8 @@ from ablab.generate.layout import Weights
 from ablab.generate.models import Models, check_shapes, find_models
 from ablab.generate.prompts import read_prompts
 from ablab.generate.sampler import Sampler
-from ablab.generate.shards import Shard, ShardFolder
+from ablab.generate.shards import SHARD_FORMAT, Shard, ShardFolder
+from ablab.generate.statistics import Tally
 from ablab.generate.text import DocumentWriter, Vocabulary
 from ablab.spec.base import build
 from ablab.spec.canonical import digest
@@ -26,24 +26,8 @@ from ablab.spec.synthetic import Synthetic
 from ablab.store.context import StageContext
 
 
-@dataclass
-class Tally:
-    """Sums over the shards."""
-
-    sampled: int = 0
-    head_sizes: int = 0
-    changed: int = 0
-    stopped: int = 0
-
-    def add(self, shard: Shard) -> None:
-        self.sampled += shard.sampled
-        self.head_sizes += shard.head_sizes
-        self.changed += shard.changed
-        self.stopped += shard.stopped
-
-
 def generate(ctx: StageContext) -> dict[str, Any]:
-    """Writes `sequences.bin` and `train.parquet`; finished shards under `ctx.work` are verified and kept.
+    """Writes `sequences.bin`, `train.parquet` and `steps.json`; finished shards under `ctx.work` are verified and kept.
 
     Raises `RunError` when an early BAD is not earlier than GOOD, vocabularies differ, the seed split gives no prompt,
     the sequences do not fit the context, or logits are not finite.
@@ -57,30 +41,29 @@ def generate(ctx: StageContext) -> dict[str, Any]:
     sampler = _sampler(ctx, synthetic, models, vocabulary, prompts_PS)
     sequences = -(-synthetic.tokens // synthetic.prompts.new_tokens)
     dtype = np.dtype("<u2" if architecture.vocab_size <= 65_535 else "<u4")
-    tally = Tally()
+    tally, contrasted = Tally(sampler.new_tokens), sampler.bad is not None
     with (ctx.out / "sequences.bin").open("wb") as binary, DocumentWriter(ctx.out / "train.parquet") as writer:
         for shard in _shards(ctx, sampler, sequences, dtype):
-            tally.add(shard)
-            first = shard.index * ctx.numerics.decoder_rows
+            tally.add(shard, vocabulary.pad)
+            first = shard.index * sampler.shard_size
             numbers = np.arange(first, first + len(shard.words_SN))
             words_ST = np.concatenate([prompts_PS[numbers % len(prompts_PS)], shard.words_SN], axis=1)
             binary.write(words_ST.astype(dtype).tobytes())
             text = words_ST if synthetic.decoding.keep_prompt else shard.words_SN
             for number, documents in zip(numbers.tolist(), vocabulary.documents(text), strict=True):
                 writer.add(number, documents)
+    tally.write(ctx.out / "steps.json", contrasted)
     ctx.costs["tokens"] = float(tally.sampled)
     return {
         "sequences": sequences,
         "prompts": len(prompts_PS),
-        "tokens": tally.sampled,
         "documents": writer.documents,
         "words": writer.words,
+        "compression": writer.compression.ratio(),
         "good_step": models.good_step,
         "bad_step": models.bad_step,
-        "head_size_mean": tally.head_sizes / tally.sampled,
-        "argmax_changed": None if sampler.bad is None else tally.changed / tally.sampled,
-        "stopped": tally.stopped,
         "dtype": "uint16" if dtype.itemsize == 2 else "uint32",
+        **tally.result(contrasted),
     }
 
 
@@ -107,12 +90,12 @@ def _shards(
     ctx: StageContext, sampler: Sampler, sequences: int, dtype: np.dtype[np.unsignedinteger]
 ) -> Iterator[Shard]:
     """Every shard in order: finished ones from disk, the others decoded and put there first."""
-    rows, new = ctx.numerics.decoder_rows, sampler.new_tokens
-    numerics = {"rows": rows, "threads": ctx.numerics.threads, "device": ctx.numerics.device}
-    folder = ShardFolder(ctx.work / "shards", digest({"key": ctx.key, **numerics}), dtype)
+    size, new = sampler.shard_size, sampler.new_tokens
+    numerics = {"rows": sampler.good.rows, "threads": ctx.numerics.threads, "device": ctx.numerics.device}
+    folder = ShardFolder(ctx.work / "shards", digest({"key": ctx.key, "format": SHARD_FORMAT, **numerics}), dtype)
     decoded, seconds = 0, 0.0
-    for index in range(-(-sequences // rows)):
-        before, wanted = index * rows * new, min(rows, sequences - index * rows)
+    for index in range(-(-sequences // size)):
+        before, wanted = index * size * new, min(size, sequences - index * size)
         shard = folder.read(index)
         damaged = shard is None and folder.exists(index)
         note = f"shard {index} is damaged or of other numerics: decoding it again" if damaged else ""

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from tokenizers import Tokenizer
 
 from ablab.errors import RunError
+from ablab.generate.statistics import Compression
 
 SCHEMA = pa.schema([("id", pa.string()), ("source", pa.string()), ("text", pa.string())])
 ROW_GROUP = 16_384  # documents
@@ -76,6 +77,7 @@ class DocumentWriter:
     def __init__(self, path: Path) -> None:
         self.documents = 0
         self.words = 0
+        self.compression = Compression()
         self._writer = pq.ParquetWriter(path, SCHEMA)
         self._ids: list[str] = []
         self._texts: list[str] = []
@@ -86,6 +88,7 @@ class DocumentWriter:
             self._texts.append(text)
             self.documents += 1
             self.words += len(text.split())
+            self.compression.add(text)
             if len(self._ids) == ROW_GROUP:
                 self._flush()
 

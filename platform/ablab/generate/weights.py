@@ -33,6 +33,11 @@ class Architecture:
     rope_theta: float
     tied_embeddings: bool
 
+    @property
+    def head_sizes(self) -> tuple[int, int, int]:
+        """Heads, key/value heads, dimensions of each."""
+        return self.heads, self.kv_heads, self.head_dim
+
 
 def read_architecture(folder: Path) -> Architecture:
     """The checkpoint's shape. Raises `RunError` for what this decoder does not compute."""
@@ -73,14 +78,14 @@ def _refuse_unsupported(config: dict[str, Any], rope: dict[str, Any], folder: Pa
         raise RunError(f"checkpoint {folder.name} cannot be decoded: {', '.join(faults)}", "use a plain Llama")
 
 
-def read_weights(folder: Path, architecture: Architecture, precision: str, device: str) -> dict[str, Tensor]:
-    """Every tensor by its transformers name, without the prefix `model.`, in the precision asked for."""
+def read_weights(folder: Path, architecture: Architecture, device: str) -> dict[str, Tensor]:
+    """Every tensor by its transformers name, without the prefix `model.`, as stored."""
     path = folder / "model.safetensors"
     try:
         tensors = load_file(path, device=device)
     except (OSError, SafetensorError) as error:
         raise RunError(f"checkpoint {folder.name}: model.safetensors cannot be read: {error}") from error
-    weights = {name.removeprefix("model."): tensor.to(DTYPES[precision]) for name, tensor in tensors.items()}
+    weights = {name.removeprefix("model."): tensor for name, tensor in tensors.items()}
     if architecture.tied_embeddings:
         weights["lm_head.weight"] = weights["embed_tokens.weight"]
     missing = sorted(set(_expected(architecture)) - weights.keys())
