@@ -57,7 +57,8 @@ def fetch_hub(source: HubSource, data: Path, progress: Progress) -> tuple[list[P
     todo = {split: name for split, name in hub_splits(source).items() if split not in finished}
     write_json(folder / UNFINISHED, _description(source, finished))
     (folder / DESCRIPTION).unlink(missing_ok=True)
-    received, checked = {}, "every split was there"
+    received: dict[str, Path] = {}
+    checked = "every split was there"
     if todo:
         with _one_message(source):
             builder = _builder(source)
