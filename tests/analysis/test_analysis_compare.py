@@ -25,6 +25,7 @@ MakeClaim = Callable[..., Claim]
 Results = dict[str, list[Path | None]]
 
 SEEDS = [(1, 1), (2, 2)]
+FILES = ("scores", "effects", "relative", "components", "claims")
 
 
 @pytest.fixture
@@ -151,7 +152,7 @@ def test_replicates_with_one_training_seed_count_once(
 
 def test_the_same_results_give_the_same_bytes(comparison: Comparison, tmp_path: Path) -> None:
     once, again = write_files(comparison, tmp_path / "once"), write_files(comparison, tmp_path / "again")
-    assert [path.name for path in once] == ["comparison.json", "scores.csv", "effects.csv", "claims.csv"]
+    assert [path.name for path in once] == ["comparison.json", *(f"{name}.csv" for name in FILES)]
     assert [path.read_bytes() for path in once] == [path.read_bytes() for path in again]
     assert json.loads(comparison.to_json())["control"] == "real"
 
@@ -162,11 +163,12 @@ def rows_of(path: Path) -> list[dict[str, str]]:
 
 
 def test_csv_rows_hold_scores_both_inferences_and_verdicts(comparison: Comparison, tmp_path: Path) -> None:
-    _, scores, effects, claims = write_files(comparison, tmp_path)
+    _, scores, effects, *_, claims = write_files(comparison, tmp_path)
     assert len(rows_of(scores)) == (3 * 2 + 3) * 7  # arms x replicates and references, times metrics
     rows = [row for row in rows_of(effects) if (row["arm"], row["against"]) == ("mixed", "real")]
     reasoning = [row for row in rows if row["metric"] == "reasoning"]
-    assert [row["inference"] for row in reasoning] == ["new items and replicates", "new replicates"]
+    study = "the study's: items drawn again, bounds averaged over seeds"
+    assert [row["inference"] for row in reasoning] == ["new items and replicates", "new replicates", study]
     effect = comparison.effect("mixed", "real", "reasoning")
     assert effect is not None
     assert effect.interval is not None

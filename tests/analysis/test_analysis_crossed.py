@@ -56,7 +56,7 @@ def test_a_task_with_one_item_borrows_the_spread_of_the_others() -> None:
 def test_two_replicates_that_happen_to_agree_leave_at_least_half_of_what_noise_makes() -> None:
     d = np.array([[1.0, 0.0, 0.0, 1.0, 0.0, 1.0], [0.0, 1.0, 1.0, 0.0, 1.0, 0.0]])  # both means, and every item's
     squares = mean_squares(d, *ONE_TASK)
-    assert (squares.replicates, squares.items) == (0.0, 0.0)
+    assert float(squares.replicates) == float(squares.items) == 0.0
     assert squares.rest > 0.0
     crossed, items = new_items_and_replicates(squares), new_items(squares)
     assert crossed.se * crossed.critical == pytest.approx(0.5 * items.critical * np.sqrt(squares.rest))

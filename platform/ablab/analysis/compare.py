@@ -11,12 +11,15 @@ from pathlib import Path
 from ablab.analysis.claims import judge
 from ablab.analysis.comparable import check_comparable
 from ablab.analysis.comparison import Comparison, Effect, Kind, Metric, Reference, Score
+from ablab.analysis.components import components, crossed_block
 from ablab.analysis.paired import paired_effect
 from ablab.analysis.results import ACCURACY, ArmResults, ReplicateResult, load_result
-from ablab.analysis.weighing import suites_of, weighing
+from ablab.analysis.study import relative_change
+from ablab.analysis.weighing import score, suites_of, weighing
 from ablab.errors import InputError, did_you_mean
 from ablab.spec.ablation import Design
 from ablab.spec.metrics import AGGREGATE, PERPLEXITY, suite_groups
+from ablab.spec.suites import BabyLMSuite
 
 FLOOR = "5-gram"
 SMALL_SCORE = 10.0  # of metrics whose scores all lie below it (reading) two decimals are shown
@@ -54,7 +57,13 @@ def compare(
     _check_suites(design, first)
     metrics = _metrics(design, first, [result for _, result in present])
     rows = _rows(design)
-    effects = tuple(_effects(design, {arm.arm: arm for arm in arms}, metrics, rows))
+    by_name = {arm.arm: arm for arm in arms}
+    effects = tuple(_effects(design, by_name, metrics, rows))
+    found = [components(by_name[e.arm], by_name[e.against], e, design.replicates) for e in effects]
+    suites = [metric.name for metric in metrics if metric.kind == "suite"]
+    official = {suite.name for suite in design.recipe.evaluation.suites if isinstance(suite, BabyLMSuite)}
+    control = by_name[design.control]
+    relative = [relative_change(arm, control, suites, official) for arm in arms if arm is not control]
     return Comparison(
         control=design.control,
         arms=design.arm_names(),
@@ -64,16 +73,11 @@ def compare(
         references=tuple(_reference(name, several, metrics) for name, several in others.items()),
         effects=effects,
         claims=judge(design.claims, effects, len(rows)),
+        relative=tuple(one for one in relative if one is not None),
+        components=tuple(one for one in found if one is not None),
         missing=tuple(label for label, result in pairs if result is None),
-        notes=(*_notes(design, rows), *_metric_notes(first)),
+        notes=(*_notes(design, rows), *_metric_notes(first), *_component_notes(design)),
     )
-
-
-def value(result: ReplicateResult, metric: Metric) -> float:
-    """Score in % as the harness returned it; a group or the aggregate is the mean over its suites; or perplexity."""
-    if metric.kind == "perplexity":
-        return result.language_modelling.perplexity
-    return statistics.fmean(result.scores[suite].score for suite in suites_of(result, metric.name))
 
 
 def _check_names(design: Design, results: Mapping[str, Sequence[Path | None]]) -> None:
@@ -132,7 +136,7 @@ def _metrics(design: Design, result: ReplicateResult, all_results: Sequence[Repl
         *((name, "aggregate") for name in aggregates),
     ]
     plain = [Metric(n, kind, "%", _chance(result, n), weighing(result, n).items) for n, kind in kinds]
-    small = [max(abs(value(one, metric)) for one in all_results) < SMALL_SCORE for metric in plain]
+    small = [max(abs(score(one, metric.name)) for one in all_results) < SMALL_SCORE for metric in plain]
     return (
         *(replace(m, decimals=2) if is_small else m for m, is_small in zip(plain, small, strict=True)),
         Metric(PERPLEXITY, "perplexity", "", None, None),
@@ -146,7 +150,7 @@ def _chance(result: ReplicateResult, metric: str) -> float | None:
 
 
 def _score(arm: ArmResults, metric: Metric) -> Score:
-    values = tuple(None if result is None else value(result, metric) for result in arm.replicates)
+    values = tuple(None if result is None else score(result, metric.name) for result in arm.replicates)
     known = [v for v in values if v is not None]
     return Score(
         arm=arm.arm,
@@ -158,7 +162,7 @@ def _score(arm: ArmResults, metric: Metric) -> Score:
 
 
 def _reference(name: str, several: Sequence[ReplicateResult], metrics: Sequence[Metric]) -> Reference:
-    scores = {metric.name: statistics.fmean(value(result, metric) for result in several) for metric in metrics}
+    scores = {metric.name: statistics.fmean(score(result, metric.name) for result in several) for metric in metrics}
     steps = {result.step for result in several}
     return Reference(name, steps.pop() if len(steps) == 1 else None, scores, len(several))
 
@@ -210,4 +214,12 @@ def _metric_notes(result: ReplicateResult) -> Iterator[str]:
         yield (
             f"no answer of {', '.join(unjudged)} is right or wrong: intervals speak of new replicates and of these "
             "items; means that hold such a suite add new items of their other suites"
+        )
+
+
+def _component_notes(design: Design) -> Iterator[str]:
+    if len(design.replicates) > 1 and crossed_block(design.replicates) is None:
+        yield (
+            "what training seeds and what generation seeds contribute to the spread is not estimable: no two training "
+            "seeds were run with the same two generation seeds"
         )

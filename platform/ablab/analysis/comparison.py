@@ -61,6 +61,72 @@ class Effect:
     """Smallest true difference that a run like this finds (two-sided 5 %) with 80 % power."""
     items: int | None
     replicates: int
+    relative: float | None = None
+    """Mean relative change in % of `against`, as the study counts; None where that scores 0."""
+    cohens_h: float | None = None
+    """Of mean accuracies: 2 asin sqrt(p_arm) - 2 asin sqrt(p_against). None where answers are not right or wrong."""
+    hedges_g: float | None = None
+    """Estimate in standard deviations of one replicate's difference, corrected for few replicates (Hedges 1981)."""
+    replicate_sd: float | None = None
+    """Standard deviation of one replicate's difference, answers' noise included. None with one replicate."""
+    item_sd: float | None = None
+    """Standard deviation of the difference by the choice of items, which no replicate makes smaller."""
+    item_df: float | None = None
+    study_low: float | None = None
+    study_high: float | None = None
+    """The study's procedure (`bootstrap`), which speaks of neither new seeds nor their spread."""
+
+
+@dataclass(frozen=True)
+class RelativeTerm:
+    """One suite's part of a mean relative change."""
+
+    metric: str
+    baseline: float
+    change: float
+    """Points."""
+    relative: float | None
+    """%; None where the baseline is 0."""
+    baseline_se: float | None
+    """Over replicates; over items with one replicate; None where neither is known."""
+    unstable: bool
+    """|baseline| < 2 SE: its relative change says nothing."""
+
+
+@dataclass(frozen=True)
+class RelativeChange:
+    """Mean relative change of an arm against the control: the study's aggregate, where nothing is missing."""
+
+    arm: str
+    against: str
+    name: str
+    """'μΔREL' where all of the study's suites are there, else 'mean relative change'."""
+    mean: float | None
+    """% of the baseline, unweighted mean over the terms; None where a term has none."""
+    points: float
+    """Mean change of the same terms in points."""
+    terms: tuple[RelativeTerm, ...]
+    missing: tuple[str, ...]
+    """Suites of the study that were not measured."""
+    replicates: int
+
+
+@dataclass(frozen=True)
+class Components:
+    """Standard deviations of one replicate's difference by source, in the effect's unit, from a crossed block."""
+
+    arm: str
+    against: str
+    metric: str
+    unit: str
+    train_seed: float
+    generation_seed: float
+    rest: float
+    """What neither seed explains: their interaction, and the noise of answers."""
+    items: float | None
+    """Of the mean difference, by the choice of items; None where answers are not right or wrong."""
+    train_seeds: int
+    generation_seeds: int
 
 
 @dataclass(frozen=True)
@@ -135,6 +201,10 @@ class Comparison:
     references: tuple[Reference, ...]
     effects: tuple[Effect, ...]
     claims: tuple[ClaimResult, ...]
+    relative: tuple[RelativeChange, ...]
+    """Of every arm against the control."""
+    components: tuple[Components, ...]
+    """Of every effect whose seeds were crossed, at least two by two."""
     missing: tuple[str, ...]
     """'arm replicate' of every result that is not there."""
     notes: tuple[str, ...]

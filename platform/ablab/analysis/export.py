@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from ablab.analysis.comparison import Comparison, Effect
+from ablab.analysis.comparison import Comparison, Effect, RelativeChange
 
 Cell = str | int | float | None
 
@@ -25,7 +26,36 @@ EFFECTS = (
     "n_items",
     "n_replicates",
     "inference",
+    "relative",
+    "cohens_h",
+    "hedges_g",
 )
+RELATIVE = (
+    "arm",
+    "against",
+    "name",
+    "metric",
+    "baseline",
+    "baseline_se",
+    "change",
+    "relative",
+    "unstable",
+    "n_replicates",
+    "missing",
+)
+COMPONENTS = (
+    "arm",
+    "against",
+    "metric",
+    "unit",
+    "train_seed",
+    "generation_seed",
+    "rest",
+    "items",
+    "n_train_seeds",
+    "n_generation_seeds",
+)
+STUDY = "the study's: items drawn again, bounds averaged over seeds"
 CLAIMS = (
     "id",
     "verdict",
@@ -47,10 +77,12 @@ CLAIMS = (
 
 
 def write_files(comparison: Comparison, folder: Path) -> tuple[Path, ...]:
-    """Write comparison.json, scores.csv, effects.csv and claims.csv; the same comparison gives the same bytes.
+    """Write comparison.json, scores, effects, relative, components and claims as CSV.
 
-    effects.csv has one row for every interval: the one that verdicts use, then the one for these very items. p
-    belongs to the first. Numbers are in full precision; what does not exist is an empty cell.
+    The same comparison gives the same bytes. effects.csv has one row for every interval: the one that verdicts use,
+    then the one for these very items, then the study's (`inference` names each). p and sizes belong to the first.
+    relative.csv has a row for every term of a mean relative change, and one for the mean. components.csv has rows where
+    seeds were crossed. Numbers are in full precision; what does not exist is an empty cell.
     """
     folder.mkdir(parents=True, exist_ok=True)
     document = folder / "comparison.json"
@@ -59,6 +91,8 @@ def write_files(comparison: Comparison, folder: Path) -> tuple[Path, ...]:
         document,
         _write(folder / "scores.csv", SCORES, _scores(comparison)),
         _write(folder / "effects.csv", EFFECTS, (row for effect in comparison.effects for row in _effect(effect))),
+        _write(folder / "relative.csv", RELATIVE, (row for one in comparison.relative for row in _relative(one))),
+        _write(folder / "components.csv", COMPONENTS, (dataclasses.astuple(one) for one in comparison.components)),
         _write(folder / "claims.csv", CLAIMS, _claims(comparison)),
     )
 
@@ -84,14 +118,25 @@ def _scores(comparison: Comparison) -> Iterator[Sequence[Cell]]:
 def _effect(effect: Effect) -> Iterator[Sequence[Cell]]:
     head = (effect.arm, effect.against, effect.metric, effect.estimate)
     tail = (effect.unit, effect.items, effect.replicates)
+    sizes, no_sizes = (effect.relative, effect.cohens_h, effect.hedges_g), (None, None, None)
     main = effect.interval
     if main is None:
-        yield (*head, None, None, effect.p, None, None, *tail, None)
+        yield (*head, None, None, effect.p, None, None, *tail, None, *sizes)
     else:
-        yield (*head, main.low, main.high, effect.p, main.df, main.se, *tail, main.inference)
+        yield (*head, main.low, main.high, effect.p, main.df, main.se, *tail, main.inference, *sizes)
     beside = effect.these_items
     if beside is not None:
-        yield (*head, beside.low, beside.high, None, beside.df, beside.se, *tail, beside.inference)
+        yield (*head, beside.low, beside.high, None, beside.df, beside.se, *tail, beside.inference, *no_sizes)
+    if effect.study_low is not None:
+        yield (*head, effect.study_low, effect.study_high, None, None, None, *tail, STUDY, *no_sizes)
+
+
+def _relative(one: RelativeChange) -> Iterator[Sequence[Cell]]:
+    head, tail = (one.arm, one.against, one.name), (one.replicates, " ".join(one.missing))
+    for term in one.terms:
+        numbers = (term.baseline, term.baseline_se, term.change, term.relative, str(term.unstable).lower())
+        yield (*head, term.metric, *numbers, *tail)
+    yield (*head, "mean", None, None, one.points, one.mean, None, *tail)
 
 
 def _claims(comparison: Comparison) -> Iterator[Sequence[Cell]]:

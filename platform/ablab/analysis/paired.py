@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,8 @@ from ablab.analysis.crossed import (
 )
 from ablab.analysis.results import ArmResults, ReplicateResult, same_items
 from ablab.analysis.students import detectable_multiple, effective_df, mcnemar_p, mixed_p, t_p_value
-from ablab.analysis.weighing import Weighing, beside_score, weighing
+from ablab.analysis.study import bootstrap
+from ablab.analysis.weighing import Weighing, beside_score, difference, score, weighing
 from ablab.errors import InputError
 from ablab.spec.metrics import PERPLEXITY
 
@@ -64,6 +65,14 @@ def paired_effect(
         detectable=_detectable(found.interval),
         items=found.items,
         replicates=len(pairs),
+        relative=_relative_mean(metric, pairs),
+        cohens_h=_cohens_h(metric, pairs) if found.items and metric != PERPLEXITY else None,
+        hedges_g=_hedges_g(found.estimate, found.replicate_sd, len(pairs)),
+        replicate_sd=found.replicate_sd,
+        item_sd=found.item_sd,
+        item_df=found.item_df,
+        study_low=found.study[0] if found.study else None,
+        study_high=found.study[1] if found.study else None,
     )
 
 
@@ -79,6 +88,10 @@ class _Difference:
     p: float | None
     test: str
     items: int | None
+    replicate_sd: float | None = None
+    item_sd: float | None = None
+    item_df: float | None = None
+    study: tuple[float, float] | None = None
 
 
 def _same_items(pairs: Pairs) -> bool:
@@ -109,26 +122,45 @@ def _score_difference(metric: str, pairs: Pairs) -> _Difference:
     change_RI = np.stack([_change(row, how.columns) for row in pairs])
     squares = mean_squares(100.0 * change_RI, how.starts, how.weights, beside_R)
     testable = float(squares.item_df) >= 1.0  # some task has two items
-    if len(pairs) == 1:
-        return _one_replicate(change_RI, squares, how, len(pairs[0]) == 1, testable)
+    found = _one_replicate if len(pairs) == 1 else _several_replicates
+    difference = found(change_RI, squares, how, pairs, testable)
+    if how.beside or not testable:
+        return difference
+    runs = [_change([pair], how.columns) for row in pairs for pair in row]
+    return replace(difference, study=bootstrap(runs, how.starts, how.weights))
+
+
+def _several_replicates(
+    _change_RI: Array, squares: MeanSquares, how: Weighing, pairs: Pairs, testable: bool
+) -> _Difference:
     estimate = float(squares.estimate)
     these = _interval(estimate, new_replicates(squares), "new replicates")
     scope: Inference = "new replicates and right-or-wrong items" if how.beside else "new items and replicates"
     interval = _interval(estimate, new_items_and_replicates(squares), scope) if testable else None
-    return _Difference(estimate, interval, these, _p(estimate, interval), "t", how.items)
+    return _Difference(
+        estimate,
+        interval,
+        these,
+        _p(estimate, interval),
+        "t",
+        how.items,
+        replicate_sd=float(np.sqrt(squares.replicates * len(pairs))),
+        item_sd=float(np.sqrt(np.maximum(squares.items - squares.rest, 0.0))) if testable else None,
+        item_df=float(squares.item_df) if testable else None,
+    )
 
 
-def _one_replicate(change_RI: Array, squares: MeanSquares, how: Weighing, single: bool, testable: bool) -> _Difference:
+def _one_replicate(change_RI: Array, squares: MeanSquares, how: Weighing, pairs: Pairs, testable: bool) -> _Difference:
     """New items only. Suites without right answers then leave no interval: nothing says how much they vary.
 
-    McNemar's exact test is of items that count alike; where they do not, or where averaged positions (not `single`)
-    give fractions, p is that of t over items.
+    McNemar's exact test is of items that count alike; where they do not, or where averaged positions give fractions, p
+    is that of t over items.
     """
     estimate = float(squares.estimate)
     if how.beside:
         return _Difference(estimate, None, None, None, "t", how.items)
     interval = _interval(estimate, new_items(squares), "new items") if testable else None
-    if not (single and how.alike()):
+    if not (len(pairs[0]) == 1 and how.alike()):
         return _Difference(estimate, interval, None, _p(estimate, interval), "t over items", how.items)
     p = mcnemar_p(int((change_RI > 0).sum()), int((change_RI < 0).sum()))
     return _Difference(estimate, interval, None, p, "exact McNemar", how.items)
@@ -144,7 +176,7 @@ def _change(row: list[tuple[ReplicateResult, ReplicateResult]], columns: NDArray
 
 def _perplexity_difference(pairs: Pairs) -> _Difference:
     """Relative change in % of `against`, paired by replicate."""
-    return _over_replicates(np.array([np.mean([_relative(one, other) for one, other in row]) for row in pairs]))
+    return _over_replicates(np.array([np.mean([difference(*pair, PERPLEXITY) for pair in row]) for row in pairs]))
 
 
 def _over_replicates(changes_R: Array) -> _Difference:
@@ -154,11 +186,37 @@ def _over_replicates(changes_R: Array) -> _Difference:
         return _Difference(estimate, None, None, None, "t", None)
     variance = np.asarray(changes_R.var(ddof=1) / len(changes_R))
     interval = _interval(estimate, over_replicates(variance, len(changes_R) - 1), "new replicates")
-    return _Difference(estimate, interval, None, _p(estimate, interval), "t", None)
+    sd = float(changes_R.std(ddof=1))
+    return _Difference(estimate, interval, None, _p(estimate, interval), "t", None, replicate_sd=sd)
 
 
-def _relative(one: ReplicateResult, other: ReplicateResult) -> float:
-    return 100.0 * (one.language_modelling.perplexity / other.language_modelling.perplexity - 1.0)
+def _scores(metric: str, pairs: Pairs) -> tuple[float, float]:
+    """Mean scores of both arms; every row weighs the same."""
+    rows = [np.mean([[score(result, metric) for result in pair] for pair in row], axis=0) for row in pairs]
+    one, other = np.mean(rows, axis=0)
+    return float(one), float(other)
+
+
+def _relative_mean(metric: str, pairs: Pairs) -> float | None:
+    if metric == PERPLEXITY:
+        return None  # its estimate is relative
+    one, other = _scores(metric, pairs)
+    return None if other == 0.0 else 100.0 * (one - other) / other
+
+
+def _cohens_h(metric: str, pairs: Pairs) -> float | None:
+    """Of mean accuracies (Cohen 1988)."""
+    if weighing(pairs[0][0][0], metric).beside:
+        return None
+    one, other = np.arcsin(np.sqrt(np.clip(np.array(_scores(metric, pairs)) / 100.0, 0.0, 1.0)))
+    return float(2.0 * (one - other))
+
+
+def _hedges_g(estimate: float, replicate_sd: float | None, replicates: int) -> float | None:
+    """Hedges' correction 1 - 3 / (4 df - 1) of the estimate in standard deviations; from three replicates on."""
+    if replicate_sd is None or replicate_sd < NEGLIGIBLE or replicates < 3:
+        return None
+    return estimate / replicate_sd * (1.0 - 3.0 / (4.0 * (replicates - 1) - 1.0))
 
 
 def _interval(estimate: float, spread: Spread, inference: Inference) -> Interval | None:

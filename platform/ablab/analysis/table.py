@@ -13,7 +13,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from ablab.analysis.comparison import Comparison, Effect, Inference, Metric, Score
+from ablab.analysis.comparison import Comparison, Effect, Inference, Metric, RelativeChange, Score
+from ablab.analysis.study import MU_DELTA_REL, STUDY_SUITES
 
 VERDICT_STYLES = {"supported": "bold green", "contradicted": "bold red", "inconclusive": "yellow", "not run": "dim"}
 SEPARATION = 2  # between columns: the box's own blank, and one of padding
@@ -63,6 +64,7 @@ def render(comparison: Comparison, console: Console) -> None:
         effects = _grid(metrics, [_effect_column(comparison, arm, metrics) for arm in arms])
         console.print(Text(f"Difference from {comparison.control}, {_scope(comparison)}", style="bold"))
         _print_blocks(console, effects.turned() if many else effects)
+    _print_relative(comparison, console)
     for line in _remarks(comparison):
         console.print(Padding(Text(line, style="dim"), (0, 0, 0, 2), expand=False))
     _print_claims(console, comparison)
@@ -178,6 +180,34 @@ def _blocks(columns: Sequence[Column], room: int) -> Iterator[list[Column]]:
         used += needed
     if block:
         yield block
+
+
+def _print_relative(comparison: Comparison, console: Console) -> None:
+    """The study's aggregate, or as much of it as there is, and the mean change in points of the same suites."""
+    shown = [one for one in comparison.relative if len(one.missing) < len(STUDY_SUITES)]
+    if not shown:
+        return
+    measured = ", ".join(term.metric for term in shown[0].terms)
+    if shown[0].missing:
+        title = f"Mean relative change against {comparison.control} over {measured}"
+        remark = f"This is not the study's {MU_DELTA_REL}, which also holds {', '.join(shown[0].missing)}."
+    else:
+        title = f"{MU_DELTA_REL} against {comparison.control}: mean relative change over {measured}"
+        remark = "The study takes the best checkpoint on these suites themselves; this one was chosen beforehand."
+    console.print(Text(title, style="bold"))
+    columns = (
+        Column("in %", tuple(Text(NOTHING_THERE if r.mean is None else f"{r.mean:+z.2f}") for r in shown)),
+        Column("in points", tuple(Text(f"{r.points:+z.2f}") for r in shown)),
+        Column("unstable", tuple(Text(" ".join(_unstable(r)) or NOTHING_THERE) for r in shown)),
+    )
+    _print_blocks(console, Grid(tuple(r.arm for r in shown), columns, frozenset()))
+    if any(_unstable(one) for one in shown):
+        remark += " Unstable: the baseline is less than two standard errors from 0; read the mean in points instead."
+    console.print(Padding(Text(remark, style="dim"), (0, 0, 0, 2), expand=False))
+
+
+def _unstable(one: RelativeChange) -> list[str]:
+    return [term.metric for term in one.terms if term.unstable]
 
 
 def _remarks(comparison: Comparison) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -65,6 +66,19 @@ def weighing(result: ReplicateResult, metric: str) -> Weighing:
     names = zip(result.suites[first].tolist(), result.tasks[first].tolist(), strict=True)
     weights = np.array([within[suite][task] / len(suites) for suite, task in names])
     return Weighing(columns, starts, weights, beside)
+
+
+def score(result: ReplicateResult, metric: str) -> float:
+    """In % as the harness returned it: the mean over the metric's suites; or perplexity."""
+    if metric == PERPLEXITY:
+        return result.language_modelling.perplexity
+    return statistics.fmean(result.scores[suite].score for suite in suites_of(result, metric))
+
+
+def difference(one: ReplicateResult, other: ReplicateResult, metric: str) -> float:
+    """Points; of perplexity, change in % of `other`."""
+    change = score(one, metric) - score(other, metric)
+    return 100.0 * change / score(other, PERPLEXITY) if metric == PERPLEXITY else change
 
 
 def beside_score(result: ReplicateResult, how: Weighing) -> float:
