@@ -15,13 +15,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from fetch_helper import REVISION, Web, data_command, kill_after, project, serve
+from tiny_helper import command
 
 from ablab.corpora.fetch_inventory import source_item
 from ablab.corpora.hub import ContentDigest, hub_folder
 from ablab.spec.corpus import HubSource
 
 TRAIN = [f"story {number} " + "of a cat " * (number % 40) for number in range(6_000)]
-HELD_OUT = ["one two", "", "three\nfour"]
+HELD_OUT = ["one two", "", "three\nfour", *(f"tale {number} " + "of a dog " * 9 for number in range(40))]
 SOURCE = HubSource(
     name="stories",
     repo="tests/stories",
@@ -95,6 +96,11 @@ def test_a_fetch_killed_in_the_middle_goes_on_and_ends_as_the_layout_says(web: W
     assert [path.name for path in (tmp_path / "data/downloads").iterdir()] == [".lock"]
     [listed] = [item for item in json.loads(done.stdout)["items"] if item["name"] == "stories"]
     assert (listed["state"], listed["words"]) == ("there", expected(TRAIN)["words"] + expected(HELD_OUT)["words"])
+
+    run = [*command("run-ablation", "study"), "--plan"]
+    plan = subprocess.run(run, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert plan.returncode == 0, plan.stderr
+    assert "stories" in plan.stdout
 
     (folder / "test.parquet").unlink()
     assert source_item(SOURCE, tmp_path / "data").state == "unfinished"

@@ -255,5 +255,7 @@ def test_the_words_of_a_corpus_and_its_budget_are_one_line(layout: Any, tmp_path
     folder = layout({"one": FILES})
     both = recipe([source("one", folder, words=1_000), WORLD], edits={"corpus.word_budget": 20_000})
     resolved = resolve_recipe(both, tmp_path)
-    assert corpus_line(resolved) == "train words: one 1,000 + world 15,000 = 16,000, of a budget of 20,000"
-    assert corpus_line(resolve_recipe(recipe([WORLD]), tmp_path)) == "train words: world 15,000, no word budget"
+    assert corpus_line(resolved, tmp_path) == "train words: one 1,000 + world 15,000 = 16,000, of a budget of 20,000"
+    assert (
+        corpus_line(resolve_recipe(recipe([WORLD]), tmp_path), tmp_path) == "train words: world 15,000, no word budget"
+    )

@@ -53,10 +53,10 @@ def resolve_recipe(recipe: Recipe, data: Path, cache: Path | None = None) -> Rec
     return recipe.model_copy(update={"corpus": corpus, "evaluation": evaluation})
 
 
-def corpus_line(recipe: Recipe, cache: Path | None = None) -> str:
+def corpus_line(recipe: Recipe, data: Path, cache: Path | None = None) -> str:
     """The train words of a resolved recipe by source, their sum and its budget, in one line."""
     facts = FactCache(cache)
-    found = [resolve_source(source, recipe.corpus, Path(), facts) for source in recipe.corpus.sources]
+    found = [resolve_source(source, recipe.corpus, data, facts) for source in recipe.corpus.sources]
     words = {one.source.name: one.words["train"] for one in found}
     parts = " + ".join(f"{name} {count:,}" for name, count in words.items())
     budget = recipe.corpus.word_budget

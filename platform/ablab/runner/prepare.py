@@ -115,8 +115,8 @@ def prepare(
     if faults:
         raise InputError(faults)
     plan = make_plan(design, recipes, store, placement.numerics, part.replicates if part else None)
-    cache = settings.home / "digests.json"
-    corpora = () if missing else tuple(dict.fromkeys(corpus_line(recipe, cache) for recipe in recipes.values()))
+    where = settings.data, settings.home / "digests.json"
+    corpora = () if missing else tuple(dict.fromkeys(corpus_line(recipe, *where) for recipe in recipes.values()))
     return Prepared(
         chosen.ablation, chosen.label, scale, dict(edits), design, plan, placement, store, tuple(missing), corpora
     )
