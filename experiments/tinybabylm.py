@@ -14,9 +14,11 @@ How it differs from the study, and why:
 
 from __future__ import annotations
 
+from typing import Literal
+
 from ablab.spec import Archive, BabyLMSource, Corpus, HubSource
 
-RELEASE = {
+RELEASE: dict[Literal["train", "validation", "test"], Archive] = {
     "train": Archive(
         url="https://osf.io/download/ywea7/",
         sha256="37a92db26f391e436febd592453084394d0c0830c8c9bdb30be781e440cdc826",
