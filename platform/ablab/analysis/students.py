@@ -75,6 +75,13 @@ def detectable_multiple(df: float) -> float:
     return float(nctdtrinc(df, 1.0 - POWER, float(t_quantile(df, two_sided()))))
 
 
+def variance_bound(df: float) -> float:
+    """What the true variance, in units of one estimated with `df`, exceeds with 20 %."""
+    from scipy.special import chdtri
+
+    return df / float(chdtri(df, POWER))
+
+
 def effective_df(critical: float, smallest: float, largest: float) -> float:
     """The degrees of freedom whose t has `critical` as the bound of its central 95 %.
 

@@ -87,6 +87,23 @@ def _reading(commands: argparse._SubParsersAction[Parser]) -> None:
     add_selection(one)
     add_json(one)
 
+    one = _command(
+        commands,
+        "power",
+        "from what is finished: how many replicates an effect needs, and what they cost",
+        "power:power",
+        "  ablab power contrastive-vs-masked --scale smoke\n  ablab power contrastive-vs-masked --effect 0.5 --json",
+    )
+    add_selection(one)
+    one.add_argument(
+        "--effect",
+        type=float,
+        default=1.0,
+        metavar="SIZE",
+        help="difference that a run shall find, in points (perplexity: in %%); default 1",
+    )
+    add_json(one)
+
 
 def _upkeep(commands: argparse._SubParsersAction[Parser]) -> None:
     one = _command(

@@ -1,0 +1,137 @@
+"""`ablab power`: how many replicates an effect needs, and what they cost, from what is finished."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import statistics
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ablab.analysis import Comparison
+from ablab.analysis.power import Power, claim_powers, metric_powers
+from ablab.cli.common import console, edits_of, print_json
+from ablab.errors import InputError
+from ablab.runner.prepare import prepare
+from ablab.runner.results import compare_roles, roles_of
+from ablab.settings import load_settings
+from ablab.spec.ablation import Design
+from ablab.store import Store
+from ablab.store.executions import Roles
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def power(arguments: argparse.Namespace) -> None:
+    """Take whatever is finished for a pilot."""
+    if not arguments.effect > 0.0:
+        raise InputError(f"--effect={arguments.effect:g} must be above 0: the difference that a run shall find")
+    settings = load_settings()
+    prepared = prepare(settings, arguments.name, arguments.scale, edits_of(arguments.edits))
+    roles = roles_of(prepared.plan)
+    comparison = compare_roles(prepared.design, roles, prepared.store)
+    claims, metrics = claim_powers(comparison, arguments.effect), metric_powers(comparison, arguments.effect)
+    seconds = recorded_seconds(roles, prepared.store)
+    every = hours_per_replicate(roles, seconds, roles)
+    pairs = {id_: hours_per_replicate(roles, seconds, {p.arm, p.against}) for id_, p in claims.items()}
+    if arguments.json:
+        print_json(
+            {
+                "claims": {id_: dataclasses.asdict(p) | {"device_hours": pairs[id_]} for id_, p in claims.items()},
+                "metrics": [dataclasses.asdict(p) for p in metrics],
+                "device_hours_per_replicate": every,
+                "noise_floor": _noise_floor(prepared.design, comparison),
+            }
+        )
+        return
+    screen = console()
+    screen.print(f"{prepared.label} at {prepared.scale}: replicates that find {arguments.effect:g} point (perplexity:")
+    screen.print("%) in four of five runs. Brackets: should the pilot's spread be too small by chance.\n")
+    _print_claims(claims, pairs, screen)
+    _print_metrics(metrics, _noise_floor(prepared.design, comparison), screen)
+    if every is not None:
+        screen.print(f"One more replicate of all {len(roles)} arms takes {every:.2f} device-hours, as recorded.")
+
+
+def recorded_seconds(roles: Roles, store: Store) -> dict[str, float]:
+    """Device-seconds of every finished stage: seconds of its process, times the processes of a training."""
+    found: dict[str, float] = {}
+    for kind, key in {stage for replicates in roles.values() for one in replicates for stage in one.values()}:
+        if store.has(kind, key):
+            manifest = store.manifest(kind, key)
+            ranks = manifest["numerics"].get("ranks", 1) if kind == "train" else 1
+            found[key] = float(manifest["costs"].get("seconds", 0.0)) * ranks
+    return found
+
+
+def hours_per_replicate(roles: Roles, seconds: Mapping[str, float], arms: Collection[str]) -> float | None:
+    """Device-hours that one more replicate of these arms takes: its own stages, each once.
+
+    What several replicates share (corpus, tokenizer, GOOD) is there already. A stage that is not finished costs what
+    those of its arm and role cost on average. None where nothing tells.
+    """
+    chosen = {arm: replicates for arm, replicates in roles.items() if arm in arms}
+    positions: dict[str, set[int]] = {}
+    typical: dict[str, list[float]] = {}  # seconds of every role of every arm
+    where: dict[str, str] = {}
+    for arm, replicates in chosen.items():
+        for position, one in enumerate(replicates):
+            for role, (_, key) in one.items():
+                positions.setdefault(key, set()).add(position)
+                where[key] = f"{arm} {role}"
+                if key in seconds:
+                    typical.setdefault(where[key], []).append(seconds[key])
+    own = [key for key, used in positions.items() if len(used) == 1]
+    known = [seconds.get(key, statistics.fmean(typical[where[key]])) for key in own if where[key] in typical]
+    count = max((len(replicates) for replicates in chosen.values()), default=0)
+    return sum(known) / count / 3600.0 if known else None
+
+
+def _noise_floor(design: Design, comparison: Comparison) -> dict[str, float]:
+    """By metric, the difference between the control and itself with other seeds (A/A); empty without such an arm."""
+    again = [arm.name for arm in design.arms if not arm.edits and arm.of in (None, design.control) and arm.seed_offset]
+    effects = [effect for effect in comparison.effects if effect.arm in again and effect.against == design.control]
+    return {effect.metric: effect.estimate for effect in effects}
+
+
+def _print_claims(claims: Mapping[str, Power], hours: Mapping[str, float | None], screen: Console) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False)
+    for column in ("claim", "metric", "pilot", "finds now", "replicates", "device-hours more"):
+        table.add_column(column, justify="left" if column in ("claim", "metric") else "right")
+    for id_, one in claims.items():
+        more = None if one.needed is None else max(0, one.needed - one.replicates)
+        each = hours[id_]
+        cost = "" if more is None or each is None else f"{more * each:.2f}"
+        cells = (id_, one.metric, f"{one.estimate:+.2f}", f"{one.detectable:.2f}", _needed(one), cost)
+        table.add_row(*map(Text, cells))
+    screen.print(table)
+    screen.print()
+
+
+def _print_metrics(metrics: Sequence[Power], noise: Mapping[str, float], screen: Console) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    screen.print(Text("An arm against the control, spreads of all arms pooled", style="bold"))
+    table = Table(box=None, pad_edge=False)
+    names = ["metric", "sd of a replicate", "of items", "finds now", "finds at best", "replicates"]
+    for column in [*names, *(["A/A"] if noise else [])]:
+        table.add_column(column, justify="left" if column == "metric" else "right")
+    for one in metrics:
+        cells: list[Any] = [one.metric, *(f"{v:.2f}" for v in (one.replicate_sd, one.item_sd, one.detectable))]
+        cells += [f"{one.limit:.2f}", _needed(one)]
+        cells += [f"{noise[one.metric]:+.2f}" if one.metric in noise else ""] if noise else []
+        table.add_row(*map(Text, cells))
+    screen.print(table)
+    screen.print(Text("finds at best: with any number of replicates, as the items are too few for less\n", style="dim"))
+
+
+def _needed(one: Power) -> str:
+    if one.needed is None:
+        return "none is enough" if one.limit > one.effect else "over 1,000"
+    most = "over 1,000" if one.needed_at_most is None else str(one.needed_at_most)
+    return f"{one.needed} [{most}]"
