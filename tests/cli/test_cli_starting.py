@@ -238,3 +238,23 @@ def test_new_asks_for_a_recipe_where_there_are_others(
     (project / "experiments" / "recipes.py").write_text("def large():\n    ...\n")
     assert ablab(monkeypatch, "new", "mine") == 2
     assert "smoke()" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["init", "new", "doctor", "schema"])
+def test_the_commands_for_starting_have_examples(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert ablab(monkeypatch, name, "--help") == 0
+    assert f"ablab {name}" in capsys.readouterr().out.partition("examples:")[2]
+
+
+@pytest.mark.parametrize("arguments", [["init", "study"], ["new", "mine"], ["schema"]])
+def test_the_commands_for_starting_import_no_heavy_library(arguments: list[str], tmp_path: Path) -> None:
+    (tmp_path / "ablations").mkdir()
+    code = (
+        "import sys; from ablab.cli import main; sys.argv = ['ablab', *sys.argv[1:]]\n"
+        "try: main.main()\n"
+        "except SystemExit: print('loaded', {'torch', 'datasets', 'mlflow', 'deepspeed'} & {*sys.modules})"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "loaded set()"
