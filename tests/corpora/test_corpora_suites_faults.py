@@ -197,7 +197,8 @@ def test_columns_that_reading_lacks_are_named(data: Path) -> None:
 
 def test_cells_that_are_no_numbers_are_named_by_line(data: Path) -> None:
     rows = reading_rows(12)
-    rows[2]["RTfirstfix"], rows[4]["length"], rows[6]["word"] = "soon", "inf", " "
+    rows[2]["RTfirstfix"], rows[4]["length"], rows[6]["word"] = "soon", "inf", ""
+    rows[8]["word"] = " in"
     path = data / "reading" / "reading_data.csv"
     path.write_text(reading_csv(rows) + "99,short\n")
     found = faults(data, suite("eye"))
@@ -205,6 +206,7 @@ def test_cells_that_are_no_numbers_are_named_by_line(data: Path) -> None:
         ":4: RTfirstfix must be a number, not 'soon'",
         ":6: length must be a number, not 'inf'",
         ":8: word is empty",
+        ":10: word must have no space around it: ' in'",
         ":74: the row ends before word",
     ]
 

@@ -78,7 +78,9 @@ def _row_faults(row: Mapping[str, str | None], wanted: Regression) -> list[str]:
     short = [column for column in wanted.columns if row[column] is None]
     if short:
         return [f"the row ends before {short[0]}"]
-    faults = [] if (row["word"] or "").strip() else ["word is empty"]
+    words = {column: row[column] or "" for column in ("word", *(("prev_word",) * wanted.previous))}
+    faults = [f"{column} must have no space around it: {w!r}" for column, w in words.items() if w != w.strip()]
+    faults += [] if words["word"] else ["word is empty"]
     for column in (*wanted.predictors, *wanted.times):
         cell = row[column] or ""
         if cell not in _MISSING and not _is_number(cell):
