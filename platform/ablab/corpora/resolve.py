@@ -105,7 +105,7 @@ def _copy_faults(sources: Sequence[Source]) -> Iterator[str]:
     for source in sources:
         contents = _contents(source)
         if len({content for content, _ in contents}) < len(contents):
-            yield f"corpus source {source.name!r}: two of its files are the same; splits must differ"
+            yield f"corpus source {source.name!r}: two of its files are the same; leave one of them out"
         for content, name in dict(contents).items():
             if content in known:
                 yield f"corpus: {known[content]} and {name} have the same content; leave one of them out"
