@@ -102,7 +102,9 @@ def setting_check(environment: Mapping[str, str]) -> Check:
 
 def disk_check(settings: Settings) -> Check:
     """Free space wherever ablab writes."""
-    places = {"ABLAB_HOME": settings.home, "ABLAB_STORE": Path(settings.store.partition("://")[2] or settings.store)}
+    places = {"ABLAB_HOME": settings.home}
+    if "://" not in settings.store:
+        places["ABLAB_STORE"] = Path(settings.store)
     free = {name: shutil.disk_usage(nearest(place)).free / 1e9 for name, place in places.items()}
     name, least = min(free.items(), key=lambda item: item[1])
     found = f"{least:,.1f} GB free at {nearest(places[name])}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -136,7 +137,8 @@ def file_system(path: Path) -> str:
     found = {}
     for line in mounts.read_text(encoding="utf-8", errors="replace").splitlines():
         _, place, kind, *_ = line.split(" ")
-        found[Path(place.encode().decode("unicode_escape"))] = kind  # the last mount hides those before it
+        unescaped = re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), place)  # a space is \040
+        found[Path(unescaped)] = kind  # the last mount hides those before it
     above = [place for place in (path.resolve(), *path.resolve().parents) if place in found]
     return found[above[0]] if above else ""
 
@@ -221,10 +223,14 @@ def _absent(name: str, shown: str, path: Path) -> Check:
 def data_check(settings: Settings, recipes: Recipes) -> Check:
     """Which declared designs have all their files. Looks at names and sizes only; a plan checks the content."""
     facts = FactCache(None)  # words are not asked for
-    lacking = {
-        f"{name} --scale {scale}": [item.name for item in list_items(of, settings.data, facts) if item.missing()]
-        for (name, scale), of in recipes.items()
-    }
+    try:
+        lacking = {
+            f"{name} --scale {scale}": [item.name for item in list_items(of, settings.data, facts) if item.missing()]
+            for (name, scale), of in recipes.items()
+        }
+    except (OSError, ValueError) as error:
+        found = f"{settings.data} cannot be read: {type(error).__name__}: {error}"
+        return Check("data", "fail", found, "correct its permissions, or remove the damaged file and fetch it again")
     lacking = {design: names for design, names in lacking.items() if names}
     whole = len(recipes) - len(lacking)
     if not lacking:
