@@ -15,6 +15,7 @@ from rich.text import Text
 
 from ablab.analysis.comparison import Comparison, Effect, Inference, Metric, RelativeChange, Score
 from ablab.analysis.study import MU_DELTA_REL, STUDY_SUITES
+from ablab.spec.metrics import PERPLEXITY
 
 VERDICT_STYLES = {"supported": "bold green", "contradicted": "bold red", "inconclusive": "yellow", "not run": "dim"}
 SEPARATION = 2  # between columns: the box's own blank, and one of padding
@@ -95,7 +96,8 @@ def _replicates(comparison: Comparison) -> str:
 
 def _scope(comparison: Comparison) -> str:
     scope = "paired, in points (perplexity: in %)\n95 % intervals for new items and new replicates; * excludes 0"
-    scopes = {effect.interval.inference for effect in comparison.effects if effect.interval is not None}
+    scores = [effect for effect in comparison.effects if effect.metric != PERPLEXITY]
+    scopes = {effect.interval.inference for effect in scores if effect.interval is not None}
     if any(effect.replicates == 1 for effect in comparison.effects):
         scope += "; † one replicate: new items only"
     marked = any(SCOPE_MARKS[inference] == "‡" for inference in scopes)

@@ -46,9 +46,14 @@ def power(arguments: argparse.Namespace) -> None:
         )
         return
     screen = console()
-    screen.print(f"{prepared.label} at {prepared.scale}: replicates that find {arguments.effect:g} point (perplexity:")
-    screen.print("%) in four of five runs. Brackets: should the pilot's spread be too small by chance.\n")
+    screen.print(
+        f"{prepared.label} at {prepared.scale}, replicates that find a difference of {arguments.effect:g} points"
+    )
+    screen.print("(perplexity: %) in four of five runs; in brackets, should the pilot's spread be small by chance\n")
     _print_claims(claims, pairs, screen)
+    left_out = [claim.id for claim in comparison.claims if claim.id not in claims]
+    if left_out:
+        screen.print(f"The pilot shows no spread for {', '.join(left_out)}.\n")
     _print_metrics(metrics, _noise_floor(prepared.design, comparison), screen)
     if every is not None:
         screen.print(f"One more replicate of all {len(roles)} arms takes {every:.2f} device-hours, as recorded.")
@@ -66,26 +71,32 @@ def recorded_seconds(roles: Roles, store: Store) -> dict[str, float]:
 
 
 def hours_per_replicate(roles: Roles, seconds: Mapping[str, float], arms: Collection[str]) -> float | None:
-    """Device-hours that one more replicate of these arms takes: its own stages, each once.
+    """Device-hours that one more replicate of these arms takes: the stages that it does not share, each once.
 
-    What several replicates share (corpus, tokenizer, GOOD) is there already. A stage that is not finished costs what
-    those of its arm and role cost on average. None where nothing tells.
+    Replicates share the corpus, the tokenizer and mostly GOOD, which may be the training of one replicate's own arm; so
+    the replicates with most stages of their own are asked. A stage that is not finished costs what those of its arm and
+    role cost on average. None where nothing tells.
     """
-    chosen = {arm: replicates for arm, replicates in roles.items() if arm in arms}
     positions: dict[str, set[int]] = {}
-    typical: dict[str, list[float]] = {}  # seconds of every role of every arm
     where: dict[str, str] = {}
-    for arm, replicates in chosen.items():
-        for position, one in enumerate(replicates):
+    typical: dict[str, list[float]] = {}  # seconds of every role of every arm
+    for arm in arms:
+        for position, one in enumerate(roles[arm]):
             for role, (_, key) in one.items():
                 positions.setdefault(key, set()).add(position)
-                where[key] = f"{arm} {role}"
+                where.setdefault(key, f"{arm} {role}")
                 if key in seconds:
-                    typical.setdefault(where[key], []).append(seconds[key])
-    own = [key for key, used in positions.items() if len(used) == 1]
-    known = [seconds.get(key, statistics.fmean(typical[where[key]])) for key in own if where[key] in typical]
-    count = max((len(replicates) for replicates in chosen.values()), default=0)
-    return sum(known) / count / 3600.0 if known else None
+                    typical.setdefault(f"{arm} {role}", []).append(seconds[key])
+    own: dict[int, list[str]] = {}
+    for key, used in positions.items():
+        if len(used) == 1:
+            own.setdefault(min(used), []).append(key)
+    fullest = [keys for keys in own.values() if len(keys) == max(map(len, own.values()))]
+    known = [
+        [seconds.get(key, statistics.fmean(typical[where[key]])) for key in keys if where[key] in typical]
+        for keys in fullest
+    ]
+    return statistics.fmean(map(sum, known)) / 3600.0 if any(known) else None
 
 
 def _noise_floor(design: Design, comparison: Comparison) -> dict[str, float]:

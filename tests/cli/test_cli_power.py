@@ -1,0 +1,44 @@
+"""What one more replicate costs, from the recorded seconds of stages."""
+
+from __future__ import annotations
+
+import pytest
+
+from ablab.cli.main import parser
+from ablab.cli.power import hours_per_replicate, power
+from ablab.errors import InputError
+
+HOUR = 3600.0
+ROLES = {
+    "real": [
+        {"corpus": ("corpus", "c"), "train": ("train", "r1")},
+        {"corpus": ("corpus", "c"), "train": ("train", "r2")},
+    ],
+    "mixed": [
+        {"corpus": ("corpus", "c"), "good_train": ("train", "r1"), "train": ("train", "m1")},
+        {"corpus": ("corpus", "c"), "good_train": ("train", "r1"), "train": ("train", "m2")},
+    ],
+}
+SECONDS = {"c": 50 * HOUR, "r1": 7 * HOUR, "r2": 1 * HOUR, "m1": 2 * HOUR, "m2": 4 * HOUR}
+
+
+def test_what_replicates_share_costs_nothing_more() -> None:
+    # Of both arms, r2, m1 and m2 serve one replicate each; the corpus and GOOD (r1) serve both.
+    assert hours_per_replicate(ROLES, SECONDS, {"real", "mixed"}) == pytest.approx((1 + 2 + 4) / 2)
+    assert hours_per_replicate(ROLES, SECONDS, {"mixed"}) == pytest.approx((2 + 4) / 2)
+
+
+def test_a_stage_that_is_not_finished_costs_what_others_of_its_role_do() -> None:
+    seconds = {key: value for key, value in SECONDS.items() if key != "m2"}
+    assert hours_per_replicate(ROLES, seconds, {"mixed"}) == pytest.approx((2 + 2) / 2)
+
+
+def test_without_any_recorded_stage_nothing_is_claimed() -> None:
+    assert hours_per_replicate(ROLES, {}, {"mixed"}) is None
+
+
+@pytest.mark.parametrize("effect", ["0", "-1", "nan"])
+def test_an_effect_must_be_above_zero(effect: str) -> None:
+    arguments = parser().parse_args(["power", "contrastive-vs-masked", f"--effect={effect}"])
+    with pytest.raises(InputError, match="must be above 0"):
+        power(arguments)
