@@ -28,7 +28,7 @@ from ablab.cli.checks_places import (
 from ablab.registry.declarations import load_declarations
 from ablab.registry.registry import open_registry
 from ablab.settings import Settings, load_settings
-from ablab.spec import BabyLMSuite, FileSource, Recipe
+from ablab.spec import BabyLMSuite, Recipe
 
 
 @pytest.fixture
@@ -196,9 +196,9 @@ def test_missing_data_is_a_warning_that_names_how_to_see_it(settings: Settings) 
 
 
 def test_data_that_the_file_system_refuses_to_look_at_fails(settings: Settings) -> None:
-    source = FileSource(name="f", train=("x" * 300,), held_out_share=0.1, words=None, evaluation_words=None)
+    suite = BabyLMSuite(name="s", group="reasoning", path="x" * 300, items_per_task=None)
     whole = recipe()
-    refused = whole.model_copy(update={"corpus": whole.corpus.model_copy(update={"sources": (source,)})})
+    refused = whole.model_copy(update={"evaluation": whole.evaluation.model_copy(update={"suites": (suite,)})})
     check = data_check(settings, {("study", "small"): [refused]})
     assert (check.state, "File name too long" in check.found) == ("fail", True)
 
