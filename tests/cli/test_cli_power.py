@@ -23,9 +23,12 @@ SECONDS = {"c": 50 * HOUR, "r1": 7 * HOUR, "r2": 1 * HOUR, "m1": 2 * HOUR, "m2":
 
 
 def test_what_replicates_share_costs_nothing_more() -> None:
-    # Of both arms, r2, m1 and m2 serve one replicate each; the corpus and GOOD (r1) serve both.
-    assert hours_per_replicate(ROLES, SECONDS, {"real", "mixed"}) == pytest.approx((1 + 2 + 4) / 2)
     assert hours_per_replicate(ROLES, SECONDS, {"mixed"}) == pytest.approx((2 + 4) / 2)
+
+
+def test_a_training_that_is_also_good_is_no_measure_of_a_new_replicate() -> None:
+    # r1 is GOOD of both replicates; another replicate needs a training as the second has it.
+    assert hours_per_replicate(ROLES, SECONDS, {"real", "mixed"}) == pytest.approx(1 + 4)
 
 
 def test_a_stage_that_is_not_finished_costs_what_others_of_its_role_do() -> None:
