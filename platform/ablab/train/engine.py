@@ -21,10 +21,10 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.nn.functional import cross_entropy
 
 from ablab.errors import RunError
 from ablab.models.llama import initialise, llama_config
+from ablab.train.loss import LanguageModel
 from ablab.train.optimizer import adamw, learning_rate_factor
 from ablab.train.ranks import ALONE, Ranks
 from ablab.train.settings import TrainSettings
@@ -54,10 +54,11 @@ class Engine:
         self._ranks = ranks
         self.config = llama_config(settings.model, settings.vocab_size)
         self._model = initialise(self.config, settings.seed)
+        self._module = LanguageModel(self._model)
         optimizer = adamw(self._model.named_parameters(), settings.schedule)
         self._scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, learning_rate_factor(settings.schedule))
         self._engine: Any = deepspeed.initialize(
-            model=self._model,
+            model=self._module,
             optimizer=optimizer,
             lr_scheduler=self._scheduler,
             config=_config(settings),
@@ -71,7 +72,7 @@ class Engine:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._engine.destroy()
-        del self._engine, self._model, self._scheduler
+        del self._engine, self._module, self._model, self._scheduler
         gc.collect()  # DeepSpeed's hooks and model refer to each other
 
     def step(self, blocks: NDArray[np.int64]) -> StepReport:
@@ -83,8 +84,7 @@ class Engine:
         for first in range(begin, begin + settings.blocks_per_rank, settings.micro_batch):
             if losses:
                 self._engine.step()  # counts an accumulated micro-batch; updates nothing yet
-            blocks_BT = self._to_device(blocks[first : first + settings.micro_batch])
-            loss = cross_entropy(*self._predict(self._engine, blocks_BT))
+            loss = self._engine(self._to_device(blocks[first : first + settings.micro_batch]))
             self._engine.backward(loss)  # divides by the number of accumulations
             losses.append(loss.detach())
         norm = self._plain_gradient_norm()
@@ -96,11 +96,10 @@ class Engine:
 
     def loss_sum_nats(self, blocks: NDArray[np.int64]) -> float:
         """Sum of the losses of all predicted tokens of blocks [B, T + 1], without a gradient."""
-        self._model.eval()
+        self._module.eval()
         with torch.no_grad():
-            logits, targets = self._predict(self._model, self._to_device(blocks))
-            total = float(cross_entropy(logits, targets, reduction="none").double().sum())
-        self._model.train()
+            total = float(self._module(self._to_device(blocks)))
+        self._module.train()
         return total
 
     def weights(self) -> dict[str, torch.Tensor]:
@@ -120,11 +119,6 @@ class Engine:
         path, _ = self._engine.load_checkpoint(str(directory), tag=TAG)
         if path is None:
             raise RunError(f"DeepSpeed found no state in {directory}", "remove this folder to train from the beginning")
-
-    def _predict(self, model: Any, blocks_BT: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Logits in fp32 [B x T, V] and targets [B x T] of blocks [B, T + 1]."""
-        logits_BTV = model(input_ids=blocks_BT[:, :-1], use_cache=False).logits
-        return logits_BTV.float().flatten(0, 1), blocks_BT[:, 1:].flatten()
 
     def _to_device(self, blocks: NDArray[np.int64]) -> torch.Tensor:
         return torch.from_numpy(blocks).to(self._settings.device)

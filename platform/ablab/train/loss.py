@@ -1,0 +1,98 @@
+"""Cross-entropy of a language model's head, without the logits of all tokens at once.
+
+A block of rows at a time: its logits, its loss in fp32, and at once the gradients that the loss sends into the hidden
+states and into the head, so nothing of size tokens x vocabulary is ever kept, and nothing is computed twice. (The idea
+of Liger-Kernel's fused linear cross-entropy, Hsu et al. 2024, in plain torch.)
+Shapes: N tokens, R rows of a block, H hidden, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from transformers import LlamaForCausalLM
+
+BLOCK_ELEMENTS = 1 << 22
+"""Logits of a block: 16 MiB in fp32. Fixed, so that results do not depend on it."""
+
+
+class Head(torch.nn.Module):
+    """A model's head that gives the loss of its tokens in place of their logits."""
+
+    def __init__(self, weight_VH: torch.nn.Parameter) -> None:
+        super().__init__()
+        self.weight = weight_VH  # which may be the embedding
+
+    def forward(self, hidden_NH: torch.Tensor, targets_N: torch.Tensor) -> torch.Tensor:
+        """While training the mean, fp32; in evaluation mode the sum, fp64, without gradients."""
+        if self.training:
+            return mean_loss(hidden_NH, self.weight, targets_N)
+        return loss_sum(hidden_NH, self.weight, targets_N)
+
+
+class LanguageModel(torch.nn.Module):
+    """A causal model as one module that gives its loss, which is what DeepSpeed's hooks see."""
+
+    def __init__(self, llama: LlamaForCausalLM) -> None:
+        super().__init__()
+        llama.lm_head = Head(llama.lm_head.weight)
+        self.llama = llama
+
+    def forward(self, blocks: torch.Tensor) -> torch.Tensor:
+        """Loss of blocks [B, T + 1], of which the first T tokens are read and the last T predicted (`Head`)."""
+        hidden_BTH = self.llama.model(input_ids=blocks[:, :-1], use_cache=False).last_hidden_state
+        loss: torch.Tensor = self.llama.lm_head(hidden_BTH.flatten(0, 1), blocks[:, 1:].flatten())
+        return loss
+
+
+def mean_loss(hidden_NH: torch.Tensor, weight_VH: torch.Tensor, targets_N: torch.Tensor) -> torch.Tensor:
+    """Mean cross-entropy in nats of the logits hidden x weight^T, in fp32."""
+    loss: torch.Tensor = _MeanLoss.apply(hidden_NH, weight_VH, targets_N)  # type: ignore[no-untyped-call]
+    return loss
+
+
+def loss_sum(hidden_NH: torch.Tensor, weight_VH: torch.Tensor, targets_N: torch.Tensor) -> torch.Tensor:
+    """Sum of the cross-entropies, each in fp32, added in fp64."""
+    total = torch.zeros((), dtype=torch.float64, device=hidden_NH.device)
+    for rows in _blocks(len(hidden_NH), len(weight_VH)):
+        logits_RV = (hidden_NH[rows] @ weight_VH.T).float()
+        picked_R = logits_RV.gather(1, targets_N[rows, None]).squeeze(1)
+        total += (logits_RV.logsumexp(1) - picked_R).double().sum()
+    return total
+
+
+class _MeanLoss(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, hidden_NH: torch.Tensor, weight_VH: torch.Tensor, targets_N: torch.Tensor) -> torch.Tensor:
+        count = len(hidden_NH)
+        total = torch.zeros((), dtype=torch.float64, device=hidden_NH.device)
+        to_hidden_NH = torch.empty_like(hidden_NH)
+        to_weight_VH = torch.zeros_like(weight_VH, dtype=torch.float32)
+        for rows in _blocks(count, len(weight_VH)):
+            hidden_RH, targets_R1 = hidden_NH[rows], targets_N[rows, None]
+            logits_RV = (hidden_RH @ weight_VH.T).float()
+            log_sum_R1 = logits_RV.logsumexp(1, keepdim=True)
+            total += (log_sum_R1 - logits_RV.gather(1, targets_R1)).double().sum()
+            # d loss / d logits = (softmax - one-hot) / N, written over the logits
+            gradient_RV = logits_RV.sub_(log_sum_R1).exp_()
+            gradient_RV.scatter_add_(1, targets_R1, torch.full_like(log_sum_R1, -1.0))
+            gradient_RV = gradient_RV.div_(count).to(hidden_NH.dtype)
+            to_hidden_NH[rows] = gradient_RV @ weight_VH
+            to_weight_VH += gradient_RV.T @ hidden_RH
+        ctx.save_for_backward(to_hidden_NH, to_weight_VH)
+        ctx.dtype = weight_VH.dtype
+        return (total / count).float()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, None]:
+        to_hidden_NH, to_weight_VH = ctx.saved_tensors
+        # in fp32: one part of n micro-batches is no number of bf16
+        to_hidden = (to_hidden_NH.float() * gradient).to(to_hidden_NH.dtype)
+        return to_hidden, (to_weight_VH * gradient).to(ctx.dtype), None
+
+
+def _blocks(count: int, vocabulary: int) -> Iterator[slice]:
+    size = max(1, BLOCK_ELEMENTS // vocabulary)
+    return (slice(first, min(first + size, count)) for first in range(0, count, size))
