@@ -21,6 +21,7 @@ from babylm_helper import PASSWORD, SUITES, ewok_rows, reading_rows, suite, writ
 from scipy.stats import rankdata
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
+from ablab.analysis import ArmResults, load_result, paired_effect
 from ablab.corpora.filecheck import FactCache
 from ablab.corpora.resolve_suites import resolve_suites
 from ablab.corpora.suites import build_suite
@@ -263,6 +264,20 @@ def test_the_floor_scores_every_suite_and_the_same_inputs_give_the_same_bytes(fr
     assert one == other and list(one["suites"]) == list(SUITES)
     assert (outs[0].out / "items.parquet").read_bytes() == (outs[1].out / "items.parquet").read_bytes()
     assert all(math.isfinite(entry["score"]) for entry in one["suites"].values())
+
+
+def test_the_analysis_reads_every_suite_and_compares_what_it_read(fresh: Fresh, data: Path) -> None:
+    ctx = prepared(fresh, data, *(suite(name) for name in SUITES))
+    arms = []
+    for order in (2, 3):
+        out = replace(ctx, params={"order": order, "test_tokens": 150}, out=fresh().out)
+        (out.out / "result.json").write_text(json.dumps(evaluate_floor(out)), encoding="utf-8")
+        arms.append(ArmResults(str(order), (load_result(out.out),) * 2))
+    entries = [arm.replicates[0].scores.values() for arm in arms if arm.replicates[0]]
+    changes = [other.score - one.score for one, other in zip(*entries, strict=True)]
+    found = paired_effect(arms[1], arms[0], "aggregate")
+    assert found is not None
+    assert found.estimate == pytest.approx(mean(changes), abs=0.01)
 
 
 def test_pinned_output_so_that_a_change_of_results_bumps_the_revision(fresh: Fresh, data: Path) -> None:
