@@ -196,6 +196,7 @@ def test_missing_data_is_a_warning_that_names_how_to_see_it(settings: Settings) 
 
 
 def test_data_that_the_file_system_refuses_to_look_at_fails(settings: Settings) -> None:
+    settings.data.mkdir()
     suite = BabyLMSuite(name="s", group="reasoning", path="x" * 300, items_per_task=None)
     whole = recipe()
     refused = whole.model_copy(update={"evaluation": whole.evaluation.model_copy(update={"suites": (suite,)})})
