@@ -12,6 +12,7 @@ from scipy import stats
 
 from ablab.analysis import compare
 from ablab.analysis.power import Pilot, claim_powers, metric_powers
+from ablab.analysis.students import mixed_quantile
 from ablab.errors import InputError
 from ablab.spec import Claim, Design
 
@@ -25,6 +26,17 @@ def test_a_detectable_effect_is_found_in_four_of_five_studies(replicates: int) -
     studies = np.random.default_rng(replicates).normal(effect, 2.0, (20_000, replicates))
     found = np.mean(np.asarray(stats.ttest_1samp(studies, 0.0, axis=1).pvalue) < 0.05)
     assert found == pytest.approx(0.8, abs=0.01)
+
+
+@pytest.mark.parametrize("replicates", [2, 3, 5, 10])
+@pytest.mark.parametrize("item", [0.0, 0.3, 0.7, 0.95])
+def test_with_items_too_it_is_found_about_as_often(replicates: int, item: float) -> None:
+    """By integration over the replicates' spread; `item` is the items' share of the variance of the mean."""
+    pilot = Pilot(np.sqrt((1.0 - item) * replicates), 3, np.sqrt(item), 1e6)
+    spread = (1.0 - item) * stats.chi2.ppf((np.arange(2_000) + 0.5) / 2_000, replicates - 1) / (replicates - 1)
+    share, se = spread / (spread + item), np.sqrt(spread + item)
+    half, effect = mixed_quantile(share, replicates - 1, 1e6, 0.05) * se, pilot.detectable(replicates)
+    assert 0.765 <= np.mean(stats.norm.sf(half - effect) + stats.norm.cdf(-half - effect)) <= 0.81
 
 
 def test_needed_is_the_fewest_that_detect_the_effect() -> None:
