@@ -113,6 +113,10 @@ class Batches:
 
     def step(self, step: int) -> NDArray[np.int64]:
         """The blocks of step `step` (from 0): int64 [blocks_per_step, context + 1]."""
-        first = step * self._blocks_per_step
-        refs = [self.order.block(n) for n in range(first, first + self._blocks_per_step)]
+        refs = self.refs(step, range(self._blocks_per_step))
         return np.stack([self._pools[ref.pool].window(ref.number) for ref in refs]).astype(np.int64)
+
+    def refs(self, step: int, blocks: range) -> list[BlockRef]:
+        """Where some blocks of step `step` (from 0) come from."""
+        first = step * self._blocks_per_step
+        return [self.order.block(first + n) for n in blocks]

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from ablab.errors import RunError
 from ablab.models.llama import initialise, llama_config
 from ablab.train.loss import LanguageModel
+from ablab.train.memory import telling_what_fits
 from ablab.train.optimizer import adamw, learning_rate_factor
 from ablab.train.ranks import ALONE, Ranks
 from ablab.train.settings import TrainSettings
@@ -43,6 +44,8 @@ class StepReport:
     learning_rate: float
     applied: bool
     """False when DeepSpeed left the update out because of an overflow."""
+    bad_blocks: range
+    """Of the step, those of this rank's first micro-batch whose loss is not finite; empty when all are."""
 
 
 class Engine:
@@ -77,6 +80,10 @@ class Engine:
 
     def step(self, blocks: NDArray[np.int64]) -> StepReport:
         """One optimizer step on blocks [B, T + 1], of which every rank takes an equal part; the loss is in fp32."""
+        with telling_what_fits(self._settings, lambda size: self._try(blocks[:size])):
+            return self._step(blocks)
+
+    def _step(self, blocks: NDArray[np.int64]) -> StepReport:
         settings = self._settings
         begin = self._ranks.rank * settings.blocks_per_rank
         learning_rate = float(self._scheduler.get_last_lr()[0])
@@ -92,7 +99,21 @@ class Engine:
         if norm is None:
             norm = float(self._engine.get_global_grad_norm())
         mean = self._ranks.total(float(torch.stack(losses).double().mean()))[0] / self._ranks.size
-        return StepReport(mean, norm, learning_rate, bool(self._engine.was_step_applied()))
+        return StepReport(mean, norm, learning_rate, bool(self._engine.was_step_applied()), self._bad(begin, losses))
+
+    def _bad(self, begin: int, losses: list[torch.Tensor]) -> range:
+        size = self._settings.micro_batch
+        bad = (number for number, loss in enumerate(losses) if not bool(torch.isfinite(loss)))
+        first = next(bad, None)
+        return range(0) if first is None else range(begin + first * size, begin + (first + 1) * size)
+
+    def _try(self, blocks: NDArray[np.int64]) -> None:
+        """What needs most memory, for some blocks: the model's gradients, beside the optimizer's state."""
+        self._module.zero_grad(set_to_none=True)
+        missing = [p for p in self._model.parameters() if not self._engine.optimizer.state]
+        state = [torch.ones_like(p, dtype=torch.float32) for p in missing for _ in range(2)]  # Adam's two moments
+        self._module(self._to_device(blocks)).backward()
+        del state
 
     def loss_sum_nats(self, blocks: NDArray[np.int64]) -> float:
         """Sum of the losses of all predicted tokens of blocks [B, T + 1], without a gradient."""

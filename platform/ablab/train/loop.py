@@ -17,6 +17,7 @@ from ablab.train.resume import ResumeStates
 from ablab.train.settings import TrainSettings
 from ablab.train.validation import validation_loss_nats
 
+SHOWN_BLOCKS = 8  # of a batch that went wrong
 REPORT_SECONDS = 0.3  # at least this long between two calls of progress
 
 
@@ -88,15 +89,26 @@ class Trainer:
 
     def _check(self, report: StepReport, step: int) -> None:
         if not math.isfinite(report.loss_nats):
-            raise self._diverged(step, f"training loss is {report.loss_nats}")
+            raise self._diverged(step, f"training loss is {report.loss_nats}", self._where(step, report))
         if not (report.applied and math.isfinite(report.gradient_norm)):
             raise self._diverged(step, f"gradient norm is {report.gradient_norm}")
 
-    def _diverged(self, step: int, what: str) -> RunError:
+    def _where(self, step: int, report: StepReport) -> str:
+        """The first blocks with a loss that is not finite, of the first rank that has some."""
+        bounds = [0.0] * (2 * self.ranks.size)
+        bounds[2 * self.ranks.rank : 2 * self.ranks.rank + 2] = [report.bad_blocks.start, report.bad_blocks.stop]
+        bounds = self.ranks.total(*bounds)
+        found = (range(int(first), int(stop)) for first, stop in zip(bounds[::2], bounds[1::2], strict=True))
+        blocks = next((one for one in found if one), range(0))
+        refs = self.batches.refs(step - 1, blocks[:SHOWN_BLOCKS])
+        named = ", ".join(f"{ref.pool} {ref.number}" for ref in refs)
+        return f", first in its blocks {named}{', ...' * (len(blocks) > SHOWN_BLOCKS)}" if refs else ""
+
+    def _diverged(self, step: int, what: str, where: str = "") -> RunError:
         good = max(self.checkpoints.index, default=None)
         last = "there is no good checkpoint" if good is None else f"the last good checkpoint is of step {good}"
         return RunError(
-            f"training diverged: at step {step} the {what}, which must be finite; {last}",
+            f"training diverged: at step {step} the {what}, which must be finite{where}; {last}",
             f"lower schedule.learning_rate={self.settings.schedule.learning_rate}, raise schedule.warmup_steps "
             "or set schedule.clip_norm",
         )

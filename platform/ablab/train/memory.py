@@ -1,0 +1,64 @@
+"""Running out of memory: told with a micro-batch that would have fitted, found by trying smaller ones."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+
+from ablab.errors import RunError
+from ablab.train.settings import TrainSettings
+
+CPU_MESSAGE = "can't allocate memory"  # of torch's allocator on a CPU, which has no exception of its own
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Torch's allocators, of devices and of the CPU, and Python's own."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and CPU_MESSAGE in str(error)
+
+
+@contextmanager
+def telling_what_fits(settings: TrainSettings, attempt: Callable[[int], None]) -> Iterator[None]:
+    """Turns running out of memory into a `RunError` that names the largest micro-batch for which `attempt` works.
+
+    `attempt(micro_batch)` does what a step needs most memory for. The training cannot go on after it.
+    """
+    try:
+        yield
+        return
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        cause = str(error).splitlines()[0]
+    fits = next((size for size in smaller(settings) if _works(attempt, size)), None)
+    if fits is not None:
+        remedy = f"micro_batch={fits} would fit: --numerics micro_batch={fits}"
+    else:
+        remedy = "not even micro_batch=1 would fit: use a smaller model or context, more ranks, or a higher zero_stage"
+    raise RunError(
+        f"out of memory at micro_batch={settings.micro_batch} of model.context={settings.model.context}: {cause}",
+        remedy,
+    )
+
+
+def smaller(settings: TrainSettings) -> Iterator[int]:
+    """The micro-batches below the present one that divide the blocks of a rank, largest first."""
+    blocks = settings.blocks_per_rank
+    return (size for size in range(settings.micro_batch - 1, 0, -1) if blocks % size == 0)
+
+
+def _works(attempt: Callable[[int], None], size: int) -> bool:
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    try:
+        attempt(size)
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        return False
+    return True
