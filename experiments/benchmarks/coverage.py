@@ -35,6 +35,7 @@ STUDIES_AT_ONCE = 250
 BOOTSTRAPS = 400
 FAMILY = 8  # claims, each of an arm of its own against one control
 ABILITIES = (0.7, 0.4)
+BESIDE = (0.5, 2.0, 8.0)  # points by which a suite without right answers varies from replicate to replicate
 
 
 def simulated(
@@ -170,6 +171,23 @@ def coverage(
     }
 
 
+def coverage_beside(noise: float, sds: tuple[float, float, float], replicates: int, studies: int, seed: int) -> float:
+    """Coverage in % for a mean of one suite of items and one without right answers, half and half.
+
+    The latter's difference is 2 points, and varies by `noise` points (standard deviation) from replicate to replicate.
+    """
+    rng = np.random.default_rng([seed, replicates, 2])
+    starts, weights = tasks(300, 3)
+    held = []
+    for count in _chunks(studies):
+        d, truth = simulated(rng, count, replicates, sds, items=300)
+        beside = 0.5 * rng.normal(2.0, noise, (count, replicates))
+        squares = mean_squares(100.0 * d[0], starts, 0.5 * weights, beside)
+        half = chosen(d[0], squares)
+        held.append(np.abs(squares.estimate - (50.0 * truth[0] + 1.0)) <= half)
+    return 100.0 * float(np.concatenate(held).mean())
+
+
 def false_positives(sds: tuple[float, float, float], replicates: int, studies: int, seed: int) -> dict[str, float]:
     """% of studies in which a true null is rejected: one claim at 5 %, one at 0.5 %, any of a family after Holm."""
     rng = np.random.default_rng([seed, replicates, 1])
@@ -216,8 +234,14 @@ def measure(studies: int, seed: int) -> dict[str, Any]:
         for regime, sds in REGIMES.items()
         for replicates in REPLICATES
     ]
+    beside = [
+        {"regime": regime, "replicates": r, "noise": noise, "coverage": coverage_beside(noise, sds, r, studies, seed)}
+        for regime, sds in REGIMES.items()
+        for r in REPLICATES
+        for noise in BESIDE
+    ]
     settings = {"studies": studies, "bootstrap_studies": min(studies, BOOTSTRAP_STUDIES), "seed": seed}
-    return {**settings, "intervals": intervals, "false_positives": errors}
+    return {**settings, "intervals": intervals, "beside": beside, "false_positives": errors}
 
 
 def tables(result: Mapping[str, Any]) -> str:
@@ -227,6 +251,11 @@ def tables(result: Mapping[str, Any]) -> str:
     for method in (*METHODS, *BOOTSTRAP_METHODS):
         row = [" / ".join(f"{cells[method, regime, r]:.1f}" for r in REPLICATES) for regime in REGIMES]
         lines.append(f"| {method} | " + " | ".join(row) + " |")
+    lines += ["", "| half without right answers, sd | " + " | ".join(REGIMES) + " |", "|---" * (len(REGIMES) + 1) + "|"]
+    halves = {(b["noise"], b["regime"], b["replicates"]): b["coverage"] for b in result["beside"]}
+    for noise in BESIDE:
+        row = [" / ".join(f"{halves[noise, regime, r]:.1f}" for r in REPLICATES) for regime in REGIMES]
+        lines.append(f"| {noise:g} points | " + " | ".join(row) + " |")
     names = [name for name in result["false_positives"][0] if name not in ("regime", "replicates")]
     lines += ["", "| false positives in % | " + " | ".join(REGIMES) + " |", "|---" * (len(REGIMES) + 1) + "|"]
     errors = {(e["regime"], e["replicates"]): e for e in result["false_positives"]}
