@@ -68,7 +68,9 @@ def test_files_and_result_hold_to_the_contract(context: Contexts, params: Params
         "argmax_changed": result["argmax_changed"],
         "kl_good_nats": result["kl_good_nats"],
         "repeated_4grams": result["repeated_4grams"],
+        "duplicates_removed": 0,
         "compression": result["compression"],
+        "probe": result["probe"],
         "stopped": 0,
         "dtype": "uint16",
     }

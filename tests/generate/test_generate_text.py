@@ -11,6 +11,7 @@ import pytest
 from tokenizers import Tokenizer, models
 
 from ablab.errors import RunError
+from ablab.generate.duplicates import NoDuplicates
 from ablab.generate.prompts import chunked, read_prompts
 from ablab.generate.text import DocumentWriter, Vocabulary
 from ablab.spec.synthetic import Prompts
@@ -84,7 +85,7 @@ def test_barred_ids_are_pad_unk_and_those_without_a_word(vocabulary: Vocabulary)
 
 def test_documents_are_written_with_ids_and_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ablab.generate.text.ROW_GROUP", 2)
-    with DocumentWriter(tmp_path / "train.parquet") as writer:
+    with DocumentWriter(tmp_path / "train.parquet", NoDuplicates()) as writer:
         writer.add(7, ["a b", "c"])
         writer.add(8, [])
         writer.add(9, ["d e f"])
@@ -95,6 +96,6 @@ def test_documents_are_written_with_ids_and_counted(tmp_path: Path, monkeypatch:
         "source": ["synthetic"] * 3,
         "text": ["a b", "c", "d e f"],
     }
-    with DocumentWriter(tmp_path / "none.parquet") as writer:
+    with DocumentWriter(tmp_path / "none.parquet", NoDuplicates()) as writer:
         writer.add(0, [])
     assert pq.read_table(tmp_path / "none.parquet").schema.names == ["id", "source", "text"]

@@ -148,14 +148,20 @@ class Places:
         keys, values = cache_2BKTD[:, :, :, : self.end]
         if self.one:
             return F.scaled_dot_product_attention(query_BKGD, keys, values)
-        if query_BKGD.device.type != "cpu":
-            seen_BT = torch.arange(self.end, device=keys.device) <= self.positions_B[:, None]
-            return F.scaled_dot_product_attention(query_BKGD, keys, values, attn_mask=seen_BT[:, None, None])
+        if query_BKGD.device.type == "cpu":
+            return self.attend_by_rows(query_BKGD, keys, values)
+        return self.attend_masked(query_BKGD, keys, values)
+
+    def attend_by_rows(self, query_BKGD: Tensor, keys_BKTD: Tensor, values_BKTD: Tensor) -> Tensor:
         parts = [
-            F.scaled_dot_product_attention(query_BKGD[rows], keys[rows, :, :end], values[rows, :, :end])
+            F.scaled_dot_product_attention(query_BKGD[rows], keys_BKTD[rows, :, :end], values_BKTD[rows, :, :end])
             for rows, end in self._runs()
         ]
         return torch.cat(parts)
+
+    def attend_masked(self, query_BKGD: Tensor, keys_BKTD: Tensor, values_BKTD: Tensor) -> Tensor:
+        seen_BT = torch.arange(self.end, device=keys_BKTD.device) <= self.positions_B[:, None]
+        return F.scaled_dot_product_attention(query_BKGD, keys_BKTD, values_BKTD, attn_mask=seen_BT[:, None, None])
 
     def _runs(self) -> Iterator[tuple[slice, int]]:
         """Neighbouring rows at one position, and the end of their keys."""

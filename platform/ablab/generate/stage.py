@@ -12,9 +12,12 @@ import numpy.typing as npt
 import torch
 
 from ablab.generate.decoder import Decoder
+from ablab.generate.disk import check_room
 from ablab.generate.dropout import AttentionDropout
+from ablab.generate.duplicates import duplicates_of
 from ablab.generate.layout import Weights
 from ablab.generate.models import Models, check_shapes, find_models
+from ablab.generate.probe import probe
 from ablab.generate.prompts import read_prompts
 from ablab.generate.sampler import Sampler
 from ablab.generate.shards import SHARD_FORMAT, Shard, ShardFolder
@@ -33,7 +36,9 @@ def generate(ctx: StageContext) -> dict[str, Any]:
     the sequences do not fit the context, or logits are not finite.
     """
     torch.set_num_threads(ctx.numerics.threads)
-    synthetic = build(Synthetic, {name: ctx.params[name] for name in Synthetic.model_fields}, "generate")
+    synthetic = build(
+        Synthetic, {name: ctx.params[name] for name in Synthetic.model_fields if name in ctx.params}, "generate"
+    )
     models = find_models(ctx.inputs, synthetic)
     vocabulary = Vocabulary.load(ctx.inputs["tokenizer"])
     architecture = check_shapes(models, vocabulary, synthetic)
@@ -41,8 +46,14 @@ def generate(ctx: StageContext) -> dict[str, Any]:
     sampler = _sampler(ctx, synthetic, models, vocabulary, prompts_PS)
     sequences = -(-synthetic.tokens // synthetic.prompts.new_tokens)
     dtype = np.dtype("<u2" if architecture.vocab_size <= 65_535 else "<u4")
+    check_room(ctx.out, ctx.work, sequences, synthetic.prompts.tokens, synthetic.prompts.new_tokens, dtype.itemsize)
+    probed = probe(sampler)
+    duplicates = duplicates_of(synthetic.duplicates)
     tally, contrasted = Tally(sampler.new_tokens), sampler.bad is not None
-    with (ctx.out / "sequences.bin").open("wb") as binary, DocumentWriter(ctx.out / "train.parquet") as writer:
+    with (
+        (ctx.out / "sequences.bin").open("wb") as binary,
+        DocumentWriter(ctx.out / "train.parquet", duplicates) as writer,
+    ):
         for shard in _shards(ctx, sampler, sequences, dtype):
             tally.add(shard, vocabulary.pad)
             first = shard.index * sampler.shard_size
@@ -59,11 +70,13 @@ def generate(ctx: StageContext) -> dict[str, Any]:
         "prompts": len(prompts_PS),
         "documents": writer.documents,
         "words": writer.words,
+        "duplicates_removed": writer.duplicates_removed,
         "compression": writer.compression.ratio(),
         "good_step": models.good_step,
         "bad_step": models.bad_step,
         "dtype": "uint16" if dtype.itemsize == 2 else "uint32",
         **tally.result(contrasted),
+        "probe": probed,
     }
 
 

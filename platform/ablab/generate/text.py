@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from tokenizers import Tokenizer
 
 from ablab.errors import RunError
+from ablab.generate.duplicates import Duplicates
 from ablab.generate.statistics import Compression
 
 SCHEMA = pa.schema([("id", pa.string()), ("source", pa.string()), ("text", pa.string())])
@@ -72,18 +73,23 @@ class Vocabulary:
 
 
 class DocumentWriter:
-    """Writes `train.parquet` row group by row group; counts documents and whitespace words."""
+    """Writes `train.parquet` row group by row group, without duplicates; counts documents and whitespace words."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, duplicates: Duplicates) -> None:
         self.documents = 0
+        self.duplicates_removed = 0
         self.words = 0
         self.compression = Compression()
+        self._duplicates = duplicates
         self._writer = pq.ParquetWriter(path, SCHEMA)
         self._ids: list[str] = []
         self._texts: list[str] = []
 
     def add(self, sequence: int, texts: Sequence[str]) -> None:
         for part, text in enumerate(texts):
+            if self._duplicates.seen(text):
+                self.duplicates_removed += 1
+                continue
             self._ids.append(f"{sequence}/{part}")
             self._texts.append(text)
             self.documents += 1

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from ablab.spec.base import Name, Positive, Share, Spec
+from ablab.spec.base import INERT, Name, Positive, Share, Spec
 
 
 class EarlyCheckpoint(Spec):
@@ -69,6 +69,25 @@ class Prompts(Spec):
     """Tokens sampled after each prompt."""
 
 
+class ExactDuplicates(Spec):
+    """A text whose words an earlier one has in the same order is left out."""
+
+    kind: Literal["exact"] = "exact"
+
+
+class NearDuplicates(Spec):
+    """A text is left out that shares most of its word n-grams with an earlier one (MinHash; finds equal ones too)."""
+
+    kind: Literal["near"] = "near"
+    similarity: Annotated[float, Field(gt=0.0, le=1.0)]
+    """Jaccard similarity of the sets of n-grams from which on two texts are near."""
+    ngram: Positive
+    """Words of an n-gram."""
+
+
+Duplicates = Annotated[ExactDuplicates | NearDuplicates, Field(discriminator="kind")]
+
+
 class Synthetic(Spec):
     """One synthetic corpus."""
 
@@ -77,3 +96,5 @@ class Synthetic(Spec):
     prompts: Prompts
     tokens: Positive
     """Sampled tokens of the corpus (prompts not counted), rounded up to whole sequences."""
+    duplicates: Duplicates | None = Field(default=None, json_schema_extra=INERT)
+    """Which generated texts are left out of the corpus as duplicates of earlier ones; None for none."""
