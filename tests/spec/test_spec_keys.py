@@ -62,7 +62,7 @@ def test_golden_keys_of_the_tiny_recipe() -> None:
         "corpus": "3c82529457aedef45d7f230567386e7e1031c68f3fd2a82b3d805319d5cd2d9f",
         "train": "27c9c09a23b80472807b0959c86addfd4fad54895fb3137105e53f1afb162def",
         "generate": "b89b6e2371db6ba97df53ea2828e5d6c4819abc2df5f65f14931a720b0ab50eb",
-        "evaluate": "77457ebaf814d35608af1cec479f27ab6353103aa668b35cde7616aca8e48159",
+        "evaluate": "bc617e7013cbdd4381487cec3efb21742e639bb0f8a47c6841064faeaceb983d",
     }
     found = keys(contrastive())
     assert {role: found[role] for role in golden} == golden

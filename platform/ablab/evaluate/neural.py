@@ -1,9 +1,10 @@
-"""A transformers Llama as a `TokenScorer`. Shapes: B batch, T time, D hidden, N scored tokens, V vocabulary."""
+"""A transformers Llama as a `TokenScorer`. Shapes: B rows, T time, E hidden, N scored tokens, V vocabulary."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -11,59 +12,55 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import LlamaForCausalLM
 
+from ablab.evaluate.body import Body, behind, normed
 from ablab.evaluate.scoring import Query
+from ablab.evaluate.tree import Batch, plan
 from ablab.store.context import Progress, silent
 
-LOGITS_AT_ONCE = 2**24  # N x V of one head product: 64 MiB in fp32
+LOGITS_AT_ONCE = {"cpu": 2**19, "cuda": 2**24}
+"""Rows x V of one head product: 2 MiB in fp32, which stays in a core's cache, or 64 MiB."""
 
 
 class NeuralScorer:
-    """Forward passes of `rows` sequences, the longest sequences last, padded on the right.
+    """Forward passes of up to `rows` trees of texts (`ablab.evaluate.tree`), the largest trees last.
 
-    A causal model never looks to the right, so padding needs no mask. The body runs in the model's precision;
-    head and log-softmax in fp32, at the scored positions only.
+    The body runs in the model's precision; head and log-softmax in fp32, at the scored positions only.
     """
 
     def __init__(self, model: LlamaForCausalLM, rows: int, progress: Progress = silent) -> None:
-        self._model = model
+        self._body = Body(model)
         self._rows = rows
         self._progress = progress
-        self._head_DV = model.lm_head.weight.float().T
+        self._dtype: torch.dtype = model.lm_head.weight.dtype
+        self._head_VE = behind(model.model.norm.weight, model.lm_head.weight).float()
         self.tokens = 0
-        """Tokens read so far, padding not counted."""
+        """Tokens computed so far: a beginning that texts share counts once, padding not at all."""
 
     @property
     def context(self) -> int:
         """Tokens of the longest text that it can score."""
-        return int(self._model.config.max_position_embeddings)
+        return self._body.context
 
     @torch.inference_mode()
     def completions(self, queries: Sequence[Query]) -> list[float]:
         """See `TokenScorer`. The order of the queries does not change a bit of their scores."""
-        order = sorted(range(len(queries)), key=lambda i: _by_length(queries[i]))
         scores = [0.0] * len(queries)
-        for start in range(0, len(order), self._rows):
-            batch = order[start : start + self._rows]
-            for index, score in zip(batch, self._batch([queries[i] for i in batch]), strict=True):
-                scores[index] = score
-            self._progress(start + len(batch), len(order), "texts")
+        done = 0
+        for batch in plan(tuple(queries), self._rows):
+            for number, score in zip(batch.queries, self._batch(batch), strict=True):
+                scores[number] = score
+            done += len(batch.queries)
+            self._progress(done, len(queries), "texts")
         return scores
 
-    def _batch(self, queries: Sequence[Query]) -> Iterator[float]:
+    def _batch(self, batch: Batch) -> Iterator[float]:
         """Sums of the scored log-probabilities, added exactly, so that no order of addition can break a tie."""
-        inputs_BT = np.zeros((len(queries), len(queries[-1].tokens) - 1), dtype=np.int64)
-        for row, query in enumerate(queries):
-            inputs_BT[row, : len(query.tokens) - 1] = query.tokens[:-1]
-        counts = [len(query.tokens) - query.first for query in queries]
-        rows_N = np.repeat(np.arange(len(queries)), counts)
-        # the token at position i is predicted at position i - 1
-        columns_N = np.concatenate([np.arange(q.first - 1, len(q.tokens) - 1) for q in queries])
-        targets_N = np.concatenate([q.tokens[q.first :] for q in queries])
-        hidden_BTD = self._hidden(inputs_BT)
-        self.tokens += sum(len(query.tokens) - 1 for query in queries)
-        log_probs = self._log_probs(hidden_BTD[rows_N, columns_N], targets_N).tolist()
-        ends = np.cumsum(counts).tolist()
-        return (math.fsum(log_probs[end - count : end]) for end, count in zip(ends, counts, strict=True))
+        tokens_BS, depths_BS, ends_BS = (self._tensor(a) for a in (batch.tokens_BS, batch.depths_BS, batch.ends_BS))
+        hidden_NE = self._body(tokens_BS, depths_BS, _mask(ends_BS, self._dtype))[self._tensor(batch.behind_M)]
+        self.tokens += batch.nodes
+        log_probs = self._log_probs(hidden_NE, batch.rows_N, batch.targets_N).tolist()
+        ends = np.cumsum(batch.counts).tolist()
+        return (math.fsum(log_probs[end - count : end]) for end, count in zip(ends, batch.counts, strict=True))
 
     @torch.inference_mode()
     def stream(self, tokens: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -72,32 +69,55 @@ class NeuralScorer:
         found: list[NDArray[np.float64]] = []
         done = 0
         for block_BT in _blocks(inputs, self.context, self._rows):
-            hidden_BTD = self._hidden(block_BT)
-            found.append(self._log_probs(hidden_BTD.flatten(0, 1), targets[done : done + block_BT.size]))
+            positions_BT = torch.arange(block_BT.shape[1], device=self._body.device).expand(block_BT.shape)
+            hidden_NE = self._body(self._tensor(block_BT), positions_BT, None)
+            found.append(self._log_probs(hidden_NE, np.arange(block_BT.size), targets[done : done + block_BT.size]))
             done += block_BT.size
             self._progress(done, len(inputs), "tokens")
         self.tokens += len(inputs)
         return np.concatenate(found)
 
-    def _hidden(self, inputs_BT: NDArray[np.int64]) -> Tensor:
-        inputs = torch.from_numpy(np.ascontiguousarray(inputs_BT)).to(self._model.device)
-        hidden: Tensor = self._model.model(input_ids=inputs, use_cache=False).last_hidden_state
-        return hidden
+    def _tensor(self, array: NDArray[np.int64]) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(array)).to(self._body.device)
 
-    def _log_probs(self, hidden_ND: Tensor, targets_N: NDArray[np.int64]) -> NDArray[np.float64]:
-        """log-softmax at the targets, a bounded number of logits at a time."""
-        targets = torch.from_numpy(targets_N).to(hidden_ND.device)
-        rows = max(1, LOGITS_AT_ONCE // self._head_DV.shape[1])
-        found = []
-        for hidden, target in zip(torch.split(hidden_ND, rows), torch.split(targets, rows), strict=True):
-            logits_NV = hidden.float() @ self._head_DV
-            at_target = logits_NV.gather(1, target[:, None]).squeeze(1)
-            found.append(at_target - logits_NV.logsumexp(1))
-        return torch.cat(found).double().cpu().numpy()
+    def _log_probs(
+        self, hidden_ME: Tensor, rows_N: NDArray[np.int64], targets_N: NDArray[np.int64]
+    ) -> NDArray[np.float64]:
+        """log-softmax behind row rows_N[n] at targets_N[n], a bounded number of logits at a time."""
+        order_N = np.argsort(rows_N, kind="stable")
+        rows, targets = self._tensor(rows_N[order_N]), self._tensor(targets_N[order_N])
+        at_once = max(1, LOGITS_AT_ONCE[self._body.device.type] // len(self._head_VE))
+        starts = range(0, len(hidden_ME), at_once)
+        ends = np.searchsorted(rows_N[order_N], [start + at_once for start in starts]).tolist()
+        hidden_ME = normed(hidden_ME, self._body.epsilon).float()
+        found, done = [], 0
+        with _products_of(self._dtype):
+            for start, end in zip(starts, ends, strict=True):
+                log_probs_MV = (hidden_ME[start : start + at_once] @ self._head_VE.T).log_softmax(1)
+                found.append(log_probs_MV[rows[done:end] - start, targets[done:end]])
+                done = end
+        log_probs_N = np.empty(len(rows_N), dtype=np.float64)
+        log_probs_N[order_N] = torch.cat(found).double().cpu().numpy()
+        return log_probs_N
 
 
-def _by_length(query: Query) -> tuple[int, tuple[int, ...], int]:
-    return len(query.tokens), query.tokens, query.first
+@contextmanager
+def _products_of(dtype: torch.dtype) -> Iterator[None]:
+    """fp32 matrices that hold bf16 numbers are multiplied as bf16 where a CPU can: exact products, sums in fp32."""
+    settings = torch.backends.mkldnn.matmul
+    before = settings.fp32_precision
+    settings.fp32_precision = "bf16" if dtype == torch.bfloat16 else "ieee"
+    try:
+        yield
+    finally:
+        settings.fp32_precision = before
+
+
+def _mask(ends_BS: Tensor, dtype: torch.dtype) -> Tensor:
+    """[B, S, S]: 0 where node i may look at node j (j is i or an ancestor of it), -inf elsewhere."""
+    index_S = torch.arange(ends_BS.shape[1], device=ends_BS.device)
+    sees_BSS = (index_S[:, None] >= index_S) & (index_S[:, None] < ends_BS[:, None])
+    return torch.zeros_like(sees_BSS, dtype=dtype).masked_fill_(~sees_BSS, -math.inf)
 
 
 def _blocks(inputs: NDArray[np.int64], context: int, rows: int) -> Iterator[NDArray[np.int64]]:

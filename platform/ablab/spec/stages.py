@@ -34,7 +34,7 @@ _KINDS = (
     StageKind("select", 1, "ablab.train.select:select", "which checkpoint of a run is used"),
     StageKind("generate", 1, "ablab.generate.stage:generate", "a synthetic corpus"),
     StageKind("describe", 1, "ablab.corpora.describe:describe", "statistics of a synthetic corpus"),
-    StageKind("evaluate", 2, "ablab.evaluate.stage:evaluate", "scores of a checkpoint, item by item"),
+    StageKind("evaluate", 3, "ablab.evaluate.stage:evaluate", "scores of a checkpoint, item by item"),
     StageKind("floor", 2, "ablab.evaluate.floor:evaluate_floor", "a 5-gram model's scores on the same items"),
 )
 KINDS: Mapping[str, StageKind] = {kind.name: kind for kind in _KINDS}
