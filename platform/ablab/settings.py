@@ -6,6 +6,7 @@
 | `ABLAB_HOME` | `<project>/.ablab` | everything ablab writes |
 | `ABLAB_STORE` | `<home>/store` | folder of the stage directories, on a file system with locks |
 | `ABLAB_REGISTRY_URL` | SQLite in home | SQLAlchemy URL of the registry |
+| `ABLAB_STUDY_URL` | SQLite in home | SQLAlchemy URL of the trials of studies (Optuna); a database of their own |
 | `ABLAB_DATA` | `<project>/data` | folder that relative corpus and suite paths start from |
 | `MLFLOW_TRACKING_URI` | SQLite in home | MLflow |
 """
@@ -34,6 +35,7 @@ class Settings:
     data: Path
     tracking_uri: str
     artifacts: Path  # MLflow's artifact root while the embedded database is used
+    study_url: str = ""
 
 
 def settings_of(values: Mapping[str, str]) -> Settings:
@@ -54,6 +56,7 @@ def load_settings(project: Path | None = None) -> Settings:
         data=_path("ABLAB_DATA") or root / "data",
         tracking_uri=os.environ.get("MLFLOW_TRACKING_URI") or _sqlite(home / "mlflow.db"),
         artifacts=home / "mlartifacts",
+        study_url=os.environ.get("ABLAB_STUDY_URL") or _sqlite(home / "studies.db"),
     )
 
 

@@ -28,24 +28,11 @@ from ablab.settings import Settings, redact
 from ablab.spec.recipe import Recipe
 from ablab.spec.suites import BabyLMSuite
 from ablab.store.files import write_json
+from ablab.store.filesystems import NETWORKS, file_system
 from ablab.store.locks import try_lock
 from ablab.tracking import Tracker
 from ablab.tracking.connection import is_server, sqlite_path
 
-NETWORKS = {
-    "nfs",
-    "nfs4",
-    "cifs",
-    "smb3",
-    "9p",
-    "ceph",
-    "lustre",
-    "beegfs",
-    "gpfs",
-    "afs",
-    "fuse.sshfs",
-    "fuse.glusterfs",
-}
 EWOK = "ABLAB_EWOK_PASSWORD"
 OFFLINE = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE")
 _TRY_LOCK = "import fcntl, sys; fcntl.flock(open(sys.argv[1], 'ab'), fcntl.LOCK_EX | fcntl.LOCK_NB)"
@@ -127,20 +114,6 @@ def _trial_fault(trial: Path) -> str | None:
             return None if other.returncode else "two processes can lock one file"
     except OSError as error:
         return f"cannot be written, renamed and locked ({error.strerror})"
-
-
-def file_system(path: Path) -> str:
-    """The type of the file system of an existing path, as Linux calls it; empty where that is not known."""
-    mounts = Path("/proc/self/mounts")
-    if not mounts.is_file():
-        return ""
-    found = {}
-    for line in mounts.read_text(encoding="utf-8", errors="replace").splitlines():
-        _, place, kind, *_ = line.split(" ")
-        unescaped = re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), place)  # a space is \040
-        found[Path(unescaped)] = kind  # the last mount hides those before it
-    above = [place for place in (path.resolve(), *path.resolve().parents) if place in found]
-    return found[above[0]] if above else ""
 
 
 def registry_check(settings: Settings) -> Check:

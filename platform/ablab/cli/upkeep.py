@@ -13,6 +13,7 @@ from ablab.registry.records import VersionRecord
 from ablab.registry.registry import open_registry
 from ablab.registry.reindex import reindex as rebuild
 from ablab.runner.prepare import open_store
+from ablab.search.declared import is_study, lock_study
 from ablab.settings import load_settings
 from ablab.spec.edit import dump
 from ablab.store import Store
@@ -21,8 +22,12 @@ from ablab.store.store import MANIFEST
 
 
 def lock(arguments: argparse.Namespace) -> None:
-    """Pin a declaration; the registry learns of it."""
+    """Pin a declaration; the registry learns of an ablation."""
     settings = load_settings()
+    if is_study(settings.project, arguments.name):
+        path = lock_study(settings.project, arguments.name)
+        print(f"pinned {path.stem} in {os.path.relpath(path)}; commit it with the declaration")
+        return
     with open_registry(settings.registry_url) as registry:  # first: nothing is pinned that it cannot be told
         path = versions.lock(settings.project, arguments.name)
         number = int(path.stem.rpartition("@")[2])
@@ -50,7 +55,7 @@ def publish(arguments: argparse.Namespace) -> None:
 
     settings = load_settings()
     store = open_store(settings)
-    records = list(read_executions(store.root))
+    records = [record for record in read_executions(store.root) if not record.study]
     names = sorted({record.ablation for record in records})
     if arguments.name is not None and arguments.name not in names:
         raise InputError(f"no run of {arguments.name!r} is in the store; {did_you_mean(arguments.name, names)}")

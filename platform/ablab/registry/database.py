@@ -35,7 +35,7 @@ class Database:
 
     def __init__(self, url: str) -> None:
         self.shown = shown_url(url)
-        self._url = _checked(url, self.shown)
+        self._url = checked_url(url, "ABLAB_REGISTRY_URL", "registry.db")
         self.path = Path(self._url.database or "").resolve() if self._url.drivername == "sqlite" else None
         self.engine = _sqlite_engine(self.path) if self.path else _postgres_engine(self._url)
         self._immediate = self.engine.execution_options(immediate=True)
@@ -101,26 +101,28 @@ def _without_password(text: str) -> str:
     return re.sub(r"(password=)[^&\s]+", r"\1***", text)
 
 
-def _checked(url: str, shown: str) -> URL:
+def checked_url(url: str, variable: str, file: str) -> URL:
+    """The URL of an SQLite file or of PostgreSQL, with the driver that ablab uses. Raises InputError, which names the
+    variable that it stands in, for any other."""
+    shown = shown_url(url)
     try:
         parsed = make_url(url)
     except (ArgumentError, ValueError) as error:
         raise InputError(
-            f"ABLAB_REGISTRY_URL={shown} is not a database URL; use sqlite:////path/to/registry.db "
+            f"{variable}={shown} is not a database URL; use sqlite:////path/to/{file} "
             "or postgresql://user:password@host/database"
         ) from error
     if parsed.drivername in {"sqlite", "sqlite+pysqlite"}:
         if not parsed.database or parsed.database.startswith((":memory:", "file:")):
             raise InputError(
-                f"ABLAB_REGISTRY_URL={shown} must name a file, because processes share the registry; "
-                "use sqlite:////path/to/registry.db"
+                f"{variable}={shown} must name a file, because processes share it; use sqlite:////path/to/{file}"
             )
         if parsed.query:
-            raise InputError(f"ABLAB_REGISTRY_URL={shown} takes no options after '?'; remove them")
+            raise InputError(f"{variable}={shown} takes no options after '?'; remove them")
         return parsed.set(drivername="sqlite")
     if parsed.drivername in {"postgres", "postgresql", "postgresql+psycopg"}:
         return parsed.set(drivername="postgresql+psycopg")
-    raise InputError(f"ABLAB_REGISTRY_URL={shown} must start with sqlite: or postgresql:, not {parsed.drivername}:")
+    raise InputError(f"{variable}={shown} must start with sqlite: or postgresql:, not {parsed.drivername}:")
 
 
 def connect_sqlite(path: Path, mode: str) -> sqlite3.Connection:

@@ -1,15 +1,17 @@
 """Find and load `<project>/ablations/*.py`: each defines `ABLATION = Ablation(...)`; `_*.py` files are helpers.
 
-A broken file does not hide the others: its faults stand beside what could be loaded, and the command decides.
+`read_folder` does the same for another folder and kind of declaration (`ablab.search.declared`). A broken file does not
+hide the others: its faults stand beside what could be loaded, and the command decides.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType, TracebackType
+from typing import Any, Generic, Protocol, TypeVar
 
 from pydantic import ValidationError
 
@@ -22,6 +24,32 @@ from ablab.spec.base import check_name, faults_of
 
 FOLDER = "ablations"
 _PACKAGE = Path(ablab.__file__).parent
+
+
+class Named(Protocol):
+    """What can be declared."""
+
+    @property
+    def name(self) -> str: ...
+
+
+DeclaredT = TypeVar("DeclaredT", bound=Named)
+
+
+@dataclass(frozen=True)
+class Kind(Generic[DeclaredT]):
+    """What the files of one folder declare."""
+
+    folder: str
+    variable: str
+    type: type[DeclaredT]
+    designs: Callable[[DeclaredT], dict[str, Any]]
+    """The declared designs by scale."""
+    design_faults: Callable[[Any, str], list[str]]
+    """Every fault of one design, each beginning with the given place."""
+
+
+ABLATIONS = Kind(FOLDER, "ABLATION", Ablation, lambda ablation: ablation.designs, design_faults)
 
 
 @dataclass(frozen=True)
@@ -81,37 +109,42 @@ def plain_name(name: str) -> str:
 def load_declarations(project: Path) -> Declarations:
     """Read every declaration of a project afresh. Raises nothing for what is wrong inside: see `Declarations`."""
     root = project.resolve()
-    loaded: list[Loaded] = []
+    found, broken = read_folder(root, ABLATIONS)
+    return Declarations(root, {one.name: Loaded(one, path) for one, path in found}, broken)
+
+
+def read_folder(root: Path, kind: Kind[DeclaredT]) -> tuple[list[tuple[DeclaredT, Path]], tuple[Broken, ...]]:
+    """The usable declarations of one kind with their files, by name, and what is wrong with the others."""
+    loaded: list[tuple[DeclaredT, Path]] = []
     broken: list[Broken] = []
     with project_imports(root):
-        for path in _files(root):
-            ablation, faults = _load(path, root)
-            if ablation is not None:
-                loaded.append(Loaded(ablation, path))
+        for path in _files(root / kind.folder):
+            declared, faults = _load(path, root, kind)
+            if declared is not None:
+                loaded.append((declared, path))
             if faults:
-                name = path.stem.replace("_", "-") if ablation is None else ablation.name
+                name = path.stem.replace("_", "-") if declared is None else declared.name
                 broken.append(Broken(name, tuple(faults)))
     doubles = tuple(_doubles(loaded, root))
     unusable = {entry.name for entry in (*broken, *doubles)}
-    usable = sorted((one for one in loaded if one.ablation.name not in unusable), key=lambda one: one.ablation.name)
-    return Declarations(root, {one.ablation.name: one for one in usable}, (*broken, *doubles))
+    usable = sorted((one for one in loaded if one[0].name not in unusable), key=lambda one: one[0].name)
+    return usable, (*broken, *doubles)
 
 
-def _files(root: Path) -> list[Path]:
-    found = (root / FOLDER).glob("*.py")
-    return sorted(path for path in found if path.is_file() and not path.name.startswith(("_", ".")))
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.glob("*.py") if path.is_file() and not path.name.startswith(("_", ".")))
 
 
-def _doubles(loaded: list[Loaded], root: Path) -> Iterator[Broken]:
-    names = [one.ablation.name for one in loaded]
+def _doubles(loaded: Sequence[tuple[Named, Path]], root: Path) -> Iterator[Broken]:
+    names = [one.name for one, _ in loaded]
     for name in sorted({n for n in names if names.count(n) > 1}):
-        files = " and ".join(_shown(one.path, root) for one in loaded if one.ablation.name == name)
+        files = " and ".join(_shown(path, root) for one, path in loaded if one.name == name)
         yield Broken(name, (f"{files} declare the same name {name!r}; rename all but one",))
 
 
-def _load(path: Path, root: Path) -> tuple[Ablation | None, list[str]]:
-    """The ablation of one file, where it can be read, and every fault of it."""
-    shown = _shown(path, root)
+def _load(path: Path, root: Path, kind: Kind[DeclaredT]) -> tuple[DeclaredT | None, list[str]]:
+    """The declaration of one file, where it can be read, and every fault of it."""
+    shown, wanted = _shown(path, root), kind.type.__name__
     module = ModuleType(f"ablab_declaration_{path.stem}")
     module.__file__ = str(path)
     sys.modules[module.__name__] = module  # classes defined in the file look themselves up there
@@ -122,15 +155,17 @@ def _load(path: Path, root: Path) -> tuple[Ablation | None, list[str]]:
         return None, _import_faults(error, path, root)
     finally:
         del sys.modules[module.__name__]
-    ablation = getattr(module, "ABLATION", None)
-    if ablation is None:
-        return None, [f"{shown}: defines no ABLATION; add ABLATION = Ablation(...), or start the file's name with '_'"]
-    if not isinstance(ablation, Ablation):
-        return None, [f"{shown}: ABLATION is a {type(ablation).__name__}; it must be an ablab.spec.Ablation"]
+    declared = getattr(module, kind.variable, None)
+    if declared is None:
+        remedy = f"add {kind.variable} = {wanted}(...), or start the file's name with '_'"
+        return None, [f"{shown}: defines no {kind.variable}; {remedy}"]
+    if not isinstance(declared, kind.type):
+        public = f"{kind.type.__module__.rpartition('.')[0]}.{wanted}"
+        return None, [f"{shown}: {kind.variable} is a {type(declared).__name__}; it must be an {public}"]
     faults = []
-    for scale, design in ablation.designs.items():
-        faults += design_faults(design, f"{shown}: {scale}")
-    return ablation, faults
+    for scale, design in kind.designs(declared).items():
+        faults += kind.design_faults(design, f"{shown}: {scale}")
+    return declared, faults
 
 
 def _import_faults(error: BaseException, path: Path, root: Path) -> list[str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -118,14 +118,7 @@ def lock(project: Path, name: str) -> Path:
                 f"set version={_next_number(project, name)} in the declaration and lock again"
             )
         return path
-    text = json.dumps(
-        {"ablation": dump(ablation), "digest": spec_digest(ablation), "schema": SCHEMA},
-        indent=2,
-        sort_keys=True,
-        ensure_ascii=False,
-        allow_nan=False,
-    )
-    _write(path, f"{text}\n".encode())
+    write_pinned(path, {"ablation": dump(ablation), "digest": spec_digest(ablation), "schema": SCHEMA})
     return path
 
 
@@ -136,7 +129,7 @@ def resolve_name(project: Path, reference: str) -> Chosen:
     it equals the pinned version of its number, `name@dev` while its number is not pinned; other content under a
     pinned number is refused with the fields that differ. `name@dev` is the declaration as it stands.
     """
-    name, number = _parse(reference)
+    name, number = parse_reference(reference)
     if isinstance(number, int):
         return Chosen(load_pinned(project, name, number).ablation, f"{name}@{number}", pinned=True, drift=[])
     try:
@@ -170,8 +163,8 @@ def _folder(project: Path) -> Path:
     return project / FOLDER / "versions"
 
 
-def _parse(reference: str) -> tuple[str, int | str | None]:
-    """Name and number; the number is 'dev' or None where no number was given."""
+def parse_reference(reference: str) -> tuple[str, int | str | None]:
+    """Name and number of `name`, `name@2`, `name@dev`; the number is 'dev' or None where no number was given."""
     name, at, number = reference.partition("@")
     plain_name(name)
     if not at:
@@ -211,13 +204,14 @@ def _by_name(value: Any) -> Any:
     return items
 
 
-def _write(path: Path, content: bytes) -> None:
-    """Whole or not at all: under another name, then renamed."""
+def write_pinned(path: Path, content: Mapping[str, Any]) -> None:
+    """The JSON file of a pinned version, whole or not at all: under another name, then renamed."""
+    text = json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as file:
-            file.write(content)
+            file.write(f"{text}\n".encode())
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)

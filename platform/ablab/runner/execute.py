@@ -39,6 +39,8 @@ class Executor:
     view: View
     logs: Path
     on_done: Callable[[PlannedStage], None]
+    pool: Pool | None = None
+    """Workers that outlive this evaluation, all of them idle; its own otherwise."""
     _failed: dict[str, str] = field(default_factory=dict)
     _weights: dict[str, float] = field(default_factory=dict)
     _waiting: dict[str, float] = field(default_factory=dict)  # another process is at it; when to look again
@@ -55,13 +57,14 @@ class Executor:
             return
         self._weights = chain_seconds(self.plan)
         with LeaseKeeper(self.registry, self.execution) as leases:
-            pool = Pool(self._jobs(), self.placement.numerics.threads, self.logs)
+            pool = self.pool or Pool(self._jobs(), self.placement.numerics.threads, self.logs)
             try:
                 self._dispatch(pool, leases)
                 self._warm(pool)
                 self._loop(pool, leases)
             finally:
-                pool.close()
+                if self.pool is None:
+                    pool.close()
         if self._failed:
             raise RunError(self._summary(), "fix the cause and run the same command again: it resumes")
 

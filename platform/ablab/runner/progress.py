@@ -98,6 +98,7 @@ class _State:
 
     def begin(self, plan: Plan) -> None:
         self.weights = {planned.key: planned.estimate.seconds for planned in plan.todo()}
+        self.complete = set()
         self.began = time.monotonic()
 
     def start(self, planned: PlannedStage) -> None:

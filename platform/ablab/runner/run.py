@@ -24,6 +24,7 @@ from ablab.runner.publisher import Publisher
 from ablab.runner.results import compare_roles, results_folder, roles_of
 from ablab.settings import Settings, load_settings
 from ablab.spec.edit import dump
+from ablab.store import Store
 from ablab.store.executions import Execution, Status, now, write_execution
 from ablab.store.files import write_json
 
@@ -87,7 +88,7 @@ def _run_recorded(prepared: Prepared, settings: Settings, view: View, show: Call
     with open_registry(settings.registry_url) as registry:
         mark_interrupted(registry, prepared.store)
         prepared.store.sweep()
-        record = _start(registry, prepared)
+        record = start_execution(registry, prepared)
         logs = settings.home / "logs" / record.id
         with Publisher(settings, logs / "publisher.log") as publisher:
             try:
@@ -95,9 +96,10 @@ def _run_recorded(prepared: Prepared, settings: Settings, view: View, show: Call
             except BaseException as error:
                 gone = isinstance(error, BrokenPipeError | SystemExit)
                 status: Status = "failed" if isinstance(error, Exception) and not gone else "interrupted"
-                _finish(registry, prepared, record, status, READER_GONE if gone else str(error) or type(error).__name__)
+                message = READER_GONE if gone else str(error) or type(error).__name__
+                finish_execution(registry, prepared.store, record, status, message)
                 raise
-            _finish(registry, prepared, record, "finished", "")
+            finish_execution(registry, prepared.store, record, "finished", "")
             try:
                 show(result)
             finally:
@@ -150,8 +152,8 @@ def _run(
     )
 
 
-def _start(registry: Registry, prepared: Prepared) -> Execution:
-    """Record the execution in the store (the truth) and in the registry (the index)."""
+def start_execution(registry: Registry, prepared: Prepared, study: str = "") -> Execution:
+    """Record the execution in the store (the truth) and in the registry (the index). study: whose trial it is."""
     process, roles = this_process(), roles_of(prepared.plan)
     placement = json.loads(prepared.placement.model_dump_json())
     id_ = registry.start_execution(
@@ -193,14 +195,16 @@ def _start(registry: Registry, prepared: Prepared) -> Execution:
         machine=process.machine,
         process_started=process.started,
         code=code_commit(),
+        study=study,
     )
     write_execution(prepared.store.root, record)
     return record
 
 
-def _finish(registry: Registry, prepared: Prepared, record: Execution, status: Status, message: str) -> None:
+def finish_execution(registry: Registry, store: Store, record: Execution, status: Status, message: str) -> None:
+    """Record how an execution ended, in the store and in the registry."""
     try:
-        write_execution(prepared.store.root, record.ended(status, message))
+        write_execution(store.root, record.ended(status, message))
         registry.finish_execution(record.id, status, message)
     except (RunError, OSError):
         if status == "finished":

@@ -45,6 +45,8 @@ class Execution:
     machine: str = ""
     """With `process_started` what tells a dead process from a later one with its pid (`ablab.registry.process`)."""
     process_started: str = ""
+    study: str = ""
+    """Of a trial: the study that it belongs to, which is published as a whole; empty for a run of an ablation."""
 
     def ended(self, status: Status, message: str) -> Execution:
         return replace(self, status=status, message=message, finished_at=now())
