@@ -81,8 +81,9 @@ def repeated_ngrams(words_SN: npt.NDArray[np.int64], pad: int) -> tuple[int, int
     whole_SM = words_SN[:, REPEATED_N - 1 :] != pad
     total = distinct = 0
     for hashes_M, whole_M in zip(hashes_SM, whole_SM, strict=True):
-        total += int(whole_M.sum())
-        distinct += len(np.unique(hashes_M[whole_M]))
+        sorted_M = np.sort(hashes_M[whole_M])
+        total += len(sorted_M)
+        distinct += min(len(sorted_M), 1) + int((sorted_M[1:] != sorted_M[:-1]).sum())
     return total, total - distinct
 
 
