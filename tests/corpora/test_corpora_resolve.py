@@ -259,3 +259,17 @@ def test_the_words_of_a_corpus_and_its_budget_are_one_line(layout: Any, tmp_path
     assert (
         corpus_line(resolve_recipe(recipe([WORLD]), tmp_path), tmp_path) == "train words: world 15,000, no word budget"
     )
+
+
+def test_a_share_of_a_babylm_source_becomes_words_and_a_share_that_it_cannot_fill_is_said(
+    layout: Any, tmp_path: Path
+) -> None:
+    folder = layout({"one": FILES | {"train": documents(600)}})
+    shared = recipe([source("one", folder) | {"share": 0.5}], edits={"corpus.words": 20_001})
+    resolved = resolve_recipe(shared, tmp_path)
+    assert first_source(resolved).words == 10_001 and resolved.corpus.words is None
+    stated = resolve_recipe(recipe([source("one", folder, words=10_001)]), tmp_path)
+    replicate = Replicate(train_seed=1, generation_seed=1)
+    assert lower(resolved, replicate).roles["corpus"].key == lower(stated, replicate).roles["corpus"].key
+    [fault] = faults(recipe([source("one", folder) | {"share": 0.5}], edits={"corpus.words": 40_000}), tmp_path)
+    assert "share=0.5 of corpus.words=40000 is 20000 words, more than its train text holds (15600)" in fault

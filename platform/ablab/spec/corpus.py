@@ -70,7 +70,7 @@ class FileSource(Spec):
     text_field: str = Field(default="text", json_schema_extra=INERT)
     """Field of JSON lines, column of parquet."""
     words: Positive | None
-    """First words of the train files to take (whole documents); None takes all."""
+    """First words of the train documents to take, whole documents, held-out ones left aside; None takes all."""
     evaluation_words: Positive | None
     """The same for validation and test."""
     digests: dict[str, tuple[str, ...]] = Field(default_factory=dict)
