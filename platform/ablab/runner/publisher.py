@@ -6,6 +6,7 @@ What fails to be published is said at the end of the run; nothing is lost, `abla
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from queue import Empty, Queue
@@ -32,8 +33,9 @@ SILENT_S = 600.0  # a publisher that says nothing for so long is given up
 class Publisher:
     """Sends finished stages while a run goes on, and the whole execution at its end."""
 
-    def __init__(self, settings: Settings, log: Path) -> None:
-        self._settings, self._log = settings, log
+    def __init__(self, settings: Settings, log: Path, module: str = "ablab.runner.publisher") -> None:
+        """module: whose `main` is the process."""
+        self._settings, self._log, self._module = settings, log, module
         self._events: Queue[tuple[WorkerProcess, dict[str, Any]]] = Queue()
         self._process: WorkerProcess | None = None
 
@@ -52,10 +54,14 @@ class Publisher:
 
     def publish(self, execution: str) -> None:
         """Publish an execution and wait for it. Raises `RunError` with the remedy if that fails."""
+        self.publish_whole({"execution": execution})
+
+    def publish_whole(self, task: dict[str, Any]) -> None:
+        """Have a whole thing published, and wait for it. Raises `RunError` with the remedy if that fails."""
         if self._process is not None and self._process.ended:  # MLflow failed before; it may work again by now
             self._process.kill()
             self._process, self._events = None, Queue()
-        self._send({"execution": execution})
+        self._send(task)
         while True:
             try:
                 _, event = self._events.get(timeout=SILENT_S)
@@ -70,13 +76,27 @@ class Publisher:
     def _send(self, task: dict[str, Any]) -> None:
         if self._process is None:
             self._log.parent.mkdir(parents=True, exist_ok=True)
-            self._process = WorkerProcess(0, 1, self._log, self._events, module="ablab.runner.publisher")
+            self._process = WorkerProcess(0, 1, self._log, self._events, module=self._module)
             self._process.send({name: str(value) for name, value in asdict(self._settings).items()})
         self._process.send(task)
 
 
 def main(task_pipe: int, event_pipe: int) -> None:
     """The process: publishes what it is told. The first failure is reported and ends it."""
+    serve_tasks(task_pipe, event_pipe, _publish)
+
+
+def _publish(tracker: tracking.Tracker, store: Store, settings: Settings, task: dict[str, Any]) -> str:
+    """The id of the execution that the task names."""
+    record = read_execution(store.root, task["execution"])
+    publish_execution(tracker, store, record, settings)
+    return record.id
+
+
+def serve_tasks(
+    task_pipe: int, event_pipe: int, publish: Callable[[tracking.Tracker, Store, Settings, dict[str, Any]], str]
+) -> None:
+    """Publish stages, and what else a task names by `publish`, until the parent closes its pipe."""
     for name, value in PATIENCE.items():
         os.environ.setdefault(name, value)
     send = sender(event_pipe)
@@ -90,9 +110,7 @@ def main(task_pipe: int, event_pipe: int) -> None:
                 tracker.publish_stage(stage_view(store, kind, key, task["label"]))
                 send({"stage": key})
             else:
-                record = read_execution(store.root, task["execution"])
-                publish_execution(tracker, store, record, settings)
-                send({"published": record.id})
+                send({"published": publish(tracker, store, settings, task)})
     except AblabError as error:
         send({"failed": str(error)})
         raise

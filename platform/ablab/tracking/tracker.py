@@ -23,6 +23,7 @@ from ablab.tracking.executions import NOTE_TAG, StageRun, note, publish_runs
 from ablab.tracking.models import publish_model
 from ablab.tracking.shared_view import VIEW_TAG, view_tag, view_url
 from ablab.tracking.stages import STAGES, find_stage, publish_stage
+from ablab.tracking.studies import StudyView, publish_study
 from ablab.tracking.views import ExecutionView, ModelView, StageView
 
 LATEST_TAG = "ablab.latest"  # of an experiment: start and id of the execution that its description and view show
@@ -95,6 +96,11 @@ class Tracker:
             run_id = publish_runs(client, experiment_id, view, runs, models)
             self._describe(client, experiment_id, view)
             return Published(experiment_id, run_id, stages)
+
+    def publish_study(self, view: StudyView) -> str:
+        """The run id of a study, with its trials."""
+        with self._using() as client:
+            return publish_study(client, self._experiment(view.experiment), view)
 
     def pages(self, base: str) -> dict[str, str]:
         """Address of the prepared view of every published ablation on a server at `base`, by experiment name."""

@@ -1,0 +1,161 @@
+"""What `run-study` prints: the plan of a study, its trials, its winners."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ablab.cli.common import console, duration, quantity, typed
+from ablab.search.outcome import Judged, Outcome, TrialRow
+from ablab.search.spec import Categorical, NoPruning, Range, StudyDesign
+from ablab.spec.canonical import canonical_json
+from ablab.spec.edit import dump
+
+if TYPE_CHECKING:
+    from ablab.search.prepare import PreparedStudy
+
+
+def plan_json(prepared: PreparedStudy) -> dict[str, Any]:
+    """The plan as JSON-like data."""
+    return {
+        "label": prepared.chosen.label,
+        "scale": prepared.scale,
+        "question": prepared.chosen.study.question,
+        "design": dump(prepared.design),
+        "trials": prepared.trials,
+        "base_is_a_trial": prepared.base_is_a_trial(),
+        "one_trial": prepared.plan.totals(),
+        "fresh_base": prepared.fresh.totals(),
+        "prunes": prunes(prepared.design),
+        "notes": list(prepared.notes),
+    }
+
+
+def prunes(design: StudyDesign) -> str:
+    """What stops a trial early, in words."""
+    if len(design.objectives) > 1:
+        return f"nothing: a study with {len(design.objectives)} objectives cannot prune"
+    if isinstance(design.pruner, NoPruning):
+        return "nothing: every trial runs every replicate"
+    return f"after {design.pruner.after} of {len(design.replicates)} replicates: {canonical_json(dump(design.pruner))}"
+
+
+def print_plan(prepared: PreparedStudy) -> None:
+    """Space, objectives, budget, cost."""
+    design, totals = prepared.design, prepared.plan.totals()
+    print(f"{prepared.chosen.label} at {prepared.scale}: {prepared.chosen.study.question}\n")
+    for path, range_ in design.space.items():
+        print(f"  {path}: {range_words(range_)}")
+    for one in design.objectives:
+        print(f"  {one.direction} {one.metric}")
+    first = "the base recipe itself" if prepared.base_is_a_trial() else "drawn (the base is not in the space)"
+    budget = design.budget
+    print(
+        f"\nTrials: {prepared.trials}, each with {len(design.replicates)} replicate(s); the first is {first}\n"
+        f"Stopped early: {prunes(design)}\n"
+        f"Ends after {budget.failures_in_a_row} failures in a row"
+        + (f", {budget.hours:g} hours" if budget.hours is not None else "")
+        + (f", {budget.device_hours:g} hours of computing" if budget.device_hours is not None else "")
+        + f"\nThen winner and base on {len(design.fresh)} fresh replicates, judged by final data"
+    )
+    apart = sum(planned.estimate.seconds for planned in prepared.plan.stages.values()) / 3600
+    print(
+        f"\nThe first trial: {totals['stages']:.0f} of {len(prepared.plan.stages)} stages to compute, "
+        f"{quantity(totals['tokens'])} tokens, {duration(3600 * totals['hours'])} of one "
+        f"{prepared.placement.numerics.device} worker\n"
+        f"All trials: at most {duration(3600 * apart * prepared.trials)}; stages are shared among trials and with "
+        f"ablations, so less\nThe base on fresh replicates: {duration(3600 * prepared.fresh.totals()['hours'])}"
+    )
+    for note in prepared.notes:
+        print(f"note: {note}")
+
+
+def range_words(range_: Range) -> str:
+    """'0.1 to 0.9 by 0.1', or the choices."""
+    if isinstance(range_, Categorical):
+        return "one of " + ", ".join(canonical_json(choice) for choice in range_.choices)
+    steps = f" by {range_.step:g}" if range_.step not in (None, 1) else ""
+    return f"{range_.low:g} to {range_.high:g}{steps}{' (logarithmic)' if range_.log else ''}"
+
+
+def print_outcome(outcome: Outcome, prepared: PreparedStudy, folder: Path) -> None:
+    """The trials, and the winners with their fresh values."""
+    from rich.table import Table
+    from rich.text import Text
+
+    screen = console()
+    best = {row.number for row in outcome.best()}
+    table = Table(box=None, pad_edge=False, title=f"{outcome.label} at {outcome.scale}: trials", title_justify="left")
+    paths = list(prepared.design.space)
+    for name in ("trial", *(path.rpartition(".")[2] for path in paths), *outcome.metrics, "replicates", "s", ""):
+        table.add_column(name)
+    for row in outcome.rows:
+        table.add_row(*map(Text, _cells(row, paths, len(outcome.metrics), row.number in best)))
+    screen.print()
+    screen.print(table)
+    _print_fresh(outcome)
+    print(f"\nStopped early: {prunes(prepared.design)}")
+    print(f"Computing time of all trials: {duration(outcome.seconds())}")
+    for note in outcome.notes:
+        print(f"note: {note}")
+    print(f"Tables:  {folder}\nStore:   {prepared.store.root}\nTrials:  {prepared.place.shown}")
+    print(f"MLflow:  {typed('ablab')} ui", flush=True)
+
+
+def _cells(row: TrialRow, paths: list[str], objectives: int, best: bool) -> list[str]:
+    values = [f"{v:.4g}" for v in row.values] if row.values is not None else ["-"] * objectives
+    by_replicate = " ".join(",".join(f"{v:.4g}" for v in one) for one in row.replicates)
+    remark: str = row.state if row.state != "complete" else ("best" if best else "")
+    if row.duplicate_of is not None:
+        remark = f"= trial {row.duplicate_of}"
+    elif row.retried_as is not None:
+        remark = f"failed; again as trial {row.retried_as}"
+    elif row.cause:
+        remark += f": {row.cause.splitlines()[0]}"
+    edits = [canonical_json(row.edits[path]) if path in row.edits else "" for path in paths]
+    return [str(row.number), *edits, *values, by_replicate, f"{row.seconds:.0f}", remark]
+
+
+def _print_fresh(outcome: Outcome) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    if not outcome.winners:
+        return
+    count = len(outcome.base[0].fresh) if outcome.base else 0
+    table = Table(
+        box=None, pad_edge=False, title=f"On {count} fresh replicates (the winner's curse)", title_justify="left"
+    )
+    for name in ("", "metric", "searched", "fresh, selection data", "fresh, final data", "95 %", "against the base"):
+        table.add_column(name)
+    for one in outcome.base:
+        table.add_row(*map(Text, _fresh_cells("base", one)))
+    for winner in outcome.winners:
+        for one in winner.judged:
+            table.add_row(*map(Text, _fresh_cells(f"trial {winner.number}", one)))
+    console().print()
+    console().print(table)
+    for winner in outcome.winners:
+        if winner.dominated_by:
+            others = ", ".join(map(str, winner.dominated_by))
+            print(f"trial {winner.number} is no longer on the front: on final data trial {others} is better in all")
+    if outcome.winners and all(one.change == 0.0 for winner in outcome.winners for one in winner.judged):
+        print("The base itself is best so far: nothing that was searched beats it.")
+        return
+    values = {path: canonical_json(value) for winner in outcome.winners[:1] for path, value in winner.edits.items()}
+    if len(outcome.winners) == 1:
+        print("Use it: " + " ".join(f"--set {path}={_quoted(value)}" for path, value in values.items()))
+
+
+def _fresh_cells(name: str, one: Judged) -> list[str]:
+    unit = " %" if one.metric == "perplexity" else ""
+    change = "" if one.change is None else f"{one.change:+.3g}{unit}"
+    if one.change_low is not None and one.change_high is not None:
+        change += f" [{one.change_low:+.3g}, {one.change_high:+.3g}]"
+    searched = "" if one.searched is None else f"{one.searched:.4g}"
+    interval = f"[{one.low:.4g}, {one.high:.4g}]"
+    return [name, one.metric, searched, f"{one.reselected:.4g}", f"{one.value:.4g}", interval, change]
+
+
+def _quoted(value: str) -> str:
+    return f"'{value}'" if any(sign in value for sign in "{[ ") else value

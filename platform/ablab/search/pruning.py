@@ -1,0 +1,29 @@
+"""When a trial is clearly worse than the best one, on the replicates that it has run."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+
+from ablab.search.halves import is_loss
+from ablab.search.outcome import TrialRow
+from ablab.search.spec import Objective
+
+
+def clearly_worse(objective: Objective, values: Sequence[float], best: TrialRow, margin: float) -> str:
+    """Why, in words; empty where it is not.
+
+    values: of the trial, by replicate, from the first. They are compared with the best trial's on the same replicates,
+    never with its mean over all of them: replicates differ among each other.
+    """
+    own = statistics.fmean(values)
+    other = statistics.fmean(one[0] for one in best.replicates[: len(values)])
+    unit = "%" if is_loss(objective.metric) else "points"
+    change = 100.0 * (own - other) / other if is_loss(objective.metric) else own - other
+    worse = change if objective.direction == "minimize" else -change
+    if worse <= margin:
+        return ""
+    return (
+        f"{objective.metric} {own:.4g} is {worse:.2g} {unit} worse than trial {best.number} on the same replicates "
+        f"(margin {margin:g})"
+    )

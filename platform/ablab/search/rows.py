@@ -1,0 +1,59 @@
+"""Optuna's trials as plain rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+from optuna.trial import FrozenTrial, TrialState
+
+from ablab.search.outcome import State, TrialRow
+from ablab.search.points import Space, edits_of
+from ablab.search.storage import (
+    CAUSE,
+    COMPUTED,
+    DUPLICATE,
+    EXECUTIONS,
+    IDENTITY,
+    REPLICATES,
+    SECONDS,
+    retries,
+)
+
+STATES: Mapping[TrialState, State] = {
+    TrialState.COMPLETE: "complete",
+    TrialState.PRUNED: "pruned",
+    TrialState.FAIL: "failed",
+    TrialState.RUNNING: "running",
+    TrialState.WAITING: "waiting",
+}
+
+
+def rows_of(trials: Sequence[FrozenTrial], space: Space) -> tuple[TrialRow, ...]:
+    """By number."""
+    retried = retries(trials)
+    return tuple(_row(trial, space, retried) for trial in sorted(trials, key=lambda trial: trial.number))
+
+
+def _row(trial: FrozenTrial, space: Space, retried: Mapping[int, int]) -> TrialRow:
+    about, state = trial.user_attrs, STATES[trial.state]
+    return TrialRow(
+        number=trial.number,
+        state=state,
+        edits=edits_of(trial.params, space),
+        values=tuple(trial.values) if state == "complete" else None,
+        replicates=tuple(tuple(values) for values in about.get(REPLICATES, ())),
+        identity=about.get(IDENTITY, ""),
+        seconds=float(about.get(SECONDS, 0.0)),
+        computed=int(about.get(COMPUTED, 0)),
+        duplicate_of=about.get(DUPLICATE),
+        retried_as=retried.get(trial.number),
+        cause=about.get(CAUSE, ""),
+        executions=tuple(about.get(EXECUTIONS, ())),
+        began_ms=_ms(trial.datetime_start) or 0,
+        ended_ms=_ms(trial.datetime_complete),
+    )
+
+
+def _ms(moment: datetime | None) -> int | None:
+    return None if moment is None else int(moment.timestamp() * 1000)
