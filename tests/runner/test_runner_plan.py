@@ -8,10 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tiny_helper import NAME, ROOT
 
+from ablab.errors import InputError
 from ablab.models.size import model_size
 from ablab.runner.estimate import Estimate, estimate, flops_per_token
 from ablab.runner.plan import Plan, PlannedStage, make_plan
+from ablab.runner.prepare import prepare
+from ablab.settings import load_settings
 from ablab.spec import Design, Replicate
 from ablab.spec.placement import Numerics
 from ablab.spec.recipe import Model
@@ -224,3 +228,15 @@ def test_declared_checkpoints_of_a_mixture_take_space(plan: Plan) -> None:
     mixed = of(plan, "ancestral", "train")
     keeping = Stage("train", {**mixed.stage.params, "keep": [5]}, mixed.stage.inputs)
     assert estimate(keeping, Numerics()).bytes == mixed.estimate.bytes / 2 * 3
+
+
+def test_numerics_that_no_training_can_have_are_told_before_anything_is_computed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ABLAB_HOME", str(tmp_path / "home"))
+    numerics = {"ranks": 3, "zero_stage": 0}
+    with pytest.raises(InputError) as caught:
+        prepare(load_settings(ROOT), NAME, "tiny", {"precision": "bf16"}, numerics=numerics, purpose="plan")
+    assert [fault.partition(" ")[0] for fault in caught.value.faults] == ["numerics.ranks=3", "numerics.zero_stage=0"]
+    assert "must divide the 4 blocks of a step" in caught.value.faults[0]
+    assert not (tmp_path / "home" / "store").exists()

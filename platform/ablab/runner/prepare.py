@@ -19,7 +19,7 @@ from ablab.settings import Settings, redact
 from ablab.spec.ablation import Ablation, Design, design_faults
 from ablab.spec.canonical import digest
 from ablab.spec.edit import edit
-from ablab.spec.placement import Numerics, Placement
+from ablab.spec.placement import Numerics, Placement, training_faults
 from ablab.spec.recipe import Recipe
 from ablab.store import Store
 from ablab.store.store import check_writable
@@ -91,7 +91,7 @@ def prepare(
     To `plan`, data that is not there is a note, not a fault: a study can be costed before it is fetched. To `run`,
     registry and tracking are reached too. part: the arms and replicates to plan, all by default. known: faults that the caller has found, to be told with the others.
     """
-    faults = list(known)
+    faults, placement = list(known), None
     with collecting(faults):
         placement = default_placement(jobs, numerics or {})
         if purpose == "run" and placement.numerics.device == "cuda" and not has_gpu():
@@ -102,6 +102,7 @@ def prepare(
         design = _design(chosen.ablation, scale, edits)
         if found := design_faults(design, f"{chosen.label} at {scale}"):
             raise InputError(found)
+        faults += _placement_faults(design, placement.numerics) if placement else []
         part = (part or Part()).checked(design)
         recipes, missing = resolve_design(design, settings, part.arms)
         if purpose != "plan":
@@ -120,6 +121,12 @@ def prepare(
     return Prepared(
         chosen.ablation, chosen.label, scale, dict(edits), design, plan, placement, store, tuple(missing), corpora
     )
+
+
+def _placement_faults(design: Design, numerics: Numerics) -> list[str]:
+    """Why trainings of the design cannot be placed so, each reason once."""
+    shapes = {(r.schedule.tokens_per_step, r.model.context, r.precision) for r in design.recipes().values()}
+    return [fault for shape in sorted(shapes) for fault in training_faults(numerics, *shape)]
 
 
 @contextmanager

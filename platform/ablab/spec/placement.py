@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Annotated
 
 from pydantic import AfterValidator, Field
@@ -44,3 +45,22 @@ class Placement(Spec):
     jobs: Positive = 1
     """Stages computed at once, each by a long-lived worker process."""
     numerics: Numerics = Numerics()
+
+
+def training_faults(numerics: Numerics, tokens_per_step: int, context: int, precision: str) -> Iterator[str]:
+    """Why a training of this shape cannot be placed so."""
+    blocks = tokens_per_step // context
+    if blocks % numerics.ranks:
+        divisor = max(d for d in range(1, min(blocks, numerics.ranks) + 1) if blocks % d == 0)
+        yield (
+            f"numerics.ranks={numerics.ranks} must divide the {blocks} blocks of a step (schedule.tokens_per_step="
+            f"{tokens_per_step} / model.context={context}); try ranks={divisor}"
+        )
+    if numerics.ranks > 1 and ":" in numerics.device:
+        yield (
+            f"numerics.device={numerics.device!r} is one device, but numerics.ranks={numerics.ranks} need one each; "
+            "use device=cuda"
+        )
+    if precision == "bf16" and numerics.zero_stage == 0:
+        # DeepSpeed 0.19 steps the optimizer on zero gradients while it sets it up there: Adam's bias correction is off.
+        yield "numerics.zero_stage=0 trains differently in bf16; use 1, 2, 3 or null"

@@ -54,7 +54,7 @@ class Engine:
     def __init__(self, settings: TrainSettings, ranks: Ranks = ALONE) -> None:
         deepspeed = _deepspeed(settings.device)
         self._settings = settings
-        self._ranks = ranks
+        self.ranks = ranks
         self.config = llama_config(settings.model, settings.vocab_size)
         self._model = initialise(self.config, settings.seed)
         self._module = LanguageModel(self._model)
@@ -85,7 +85,7 @@ class Engine:
 
     def _step(self, blocks: NDArray[np.int64]) -> StepReport:
         settings = self._settings
-        begin = self._ranks.rank * settings.blocks_per_rank
+        begin = self.ranks.rank * settings.blocks_per_rank
         learning_rate = float(self._scheduler.get_last_lr()[0])
         losses: list[torch.Tensor] = []
         for first in range(begin, begin + settings.blocks_per_rank, settings.micro_batch):
@@ -98,7 +98,7 @@ class Engine:
         self._engine.step()
         if norm is None:
             norm = float(self._engine.get_global_grad_norm())
-        mean = self._ranks.total(float(torch.stack(losses).double().mean()))[0] / self._ranks.size
+        mean = self.ranks.total(float(torch.stack(losses).double().mean()))[0] / self.ranks.size
         return StepReport(mean, norm, learning_rate, bool(self._engine.was_step_applied()), self._bad(begin, losses))
 
     def _bad(self, begin: int, losses: list[torch.Tensor]) -> range:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from ablab.errors import InputError
 from ablab.spec.base import build
-from ablab.spec.placement import Numerics
+from ablab.spec.placement import Numerics, training_faults
 from ablab.spec.recipe import Model, Schedule
 from ablab.store.context import StageContext
 
@@ -125,17 +125,6 @@ def _faults(model: Model, schedule: Schedule, precision: str, numerics: Numerics
         faults.append(
             f"schedule.tokens_per_step={schedule.tokens_per_step} must be a multiple of model.context={model.context}"
         )
-    elif (blocks := schedule.tokens_per_step // model.context) % numerics.ranks:
-        divisor = max(d for d in range(1, min(blocks, numerics.ranks) + 1) if blocks % d == 0)
-        faults.append(
-            f"numerics.ranks={numerics.ranks} must divide the {blocks} blocks of a step (schedule.tokens_per_step="
-            f"{schedule.tokens_per_step} / model.context={model.context}); try ranks={divisor}"
-        )
-    if numerics.ranks > 1 and ":" in numerics.device:
-        faults.append(
-            f"numerics.device={numerics.device!r} is one device, but numerics.ranks={numerics.ranks} need one each; "
-            "use device=cuda"
-        )
     if schedule.steps % schedule.checkpoint_every:
         faults.append(
             f"schedule.steps={schedule.steps} must be a multiple of checkpoint_every={schedule.checkpoint_every}"
@@ -144,7 +133,4 @@ def _faults(model: Model, schedule: Schedule, precision: str, numerics: Numerics
         faults.append(
             f"schedule.validation_tokens={schedule.validation_tokens} must be at least model.context={model.context}"
         )
-    if precision == "bf16" and numerics.zero_stage == 0:
-        # DeepSpeed 0.19 steps the optimizer on zero gradients while it sets it up there: Adam's bias correction is off.
-        faults.append("numerics.zero_stage=0 trains differently in bf16; use 1, 2 or null")
-    return faults
+    return [*faults, *training_faults(numerics, schedule.tokens_per_step, model.context, precision)]
