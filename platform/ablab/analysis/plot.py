@@ -25,10 +25,11 @@ def plot_effects(comparison: Comparison, path: Path) -> None:
     """
     figure = _panels(comparison) if len(comparison.arms) > MANY_ARMS else _side_by_side(comparison)
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=160, metadata=_undated(path))
+    figure.savefig(path, dpi=160, metadata=undated(path))
 
 
-def _figure(width: float, height: float) -> Any:
+def make_figure(width: float, height: float) -> Any:
+    """An empty figure that needs no display; inches."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -42,7 +43,7 @@ def _panels(comparison: Comparison) -> Any:
     arms = [arm for arm in comparison.arms if arm != comparison.control]
     metrics = sorted(comparison.metrics, key=lambda metric: HEADLINE.index(metric.kind))
     down = -(-len(metrics) // PANELS_ACROSS)
-    figure = _figure(2.0 + 2.2 * PANELS_ACROSS, 0.8 + down * (0.7 + 0.19 * len(arms)))
+    figure = make_figure(2.0 + 2.2 * PANELS_ACROSS, 0.8 + down * (0.7 + 0.19 * len(arms)))
     axes = figure.subplots(down, PANELS_ACROSS, squeeze=False, sharey=True).ravel()
     for axis, metric in zip(axes, metrics, strict=False):
         _panel(axis, comparison, arms, metric)
@@ -83,7 +84,7 @@ def _side_by_side(comparison: Comparison) -> Any:
     scores = [metric for metric in comparison.metrics if metric.kind != "perplexity"]
     panels = [panel for panel in (scores, [m for m in comparison.metrics if m.kind == "perplexity"]) if panel]
     heights = [len(panel) * (len(arms) + 1) for panel in panels]
-    figure = _figure(7.0, 1.6 + INCH_PER_ROW * sum(heights))
+    figure = make_figure(7.0, 1.6 + INCH_PER_ROW * sum(heights))
     axes = figure.subplots(len(panels), 1, squeeze=False, height_ratios=heights)[:, 0]
     for axis, panel in zip(axes, panels, strict=True):
         _draw(axis, comparison, arms, panel)
@@ -120,7 +121,7 @@ def _draw(axis: Any, comparison: Comparison, arms: Sequence[str], metrics: Seque
     axis.set_xlabel(f"difference from {comparison.control}, {unit}; 95 % intervals", fontsize=9)
 
 
-def _undated(path: Path) -> dict[str, None]:
+def undated(path: Path) -> dict[str, None]:
     """Leave out what matplotlib would write about its version and the day."""
     return {
         ".png": {"Software": None},

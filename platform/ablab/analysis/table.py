@@ -57,12 +57,12 @@ def render(comparison: Comparison, console: Console) -> None:
     console.print(Text(f"Scores in %, {_replicates(comparison)}", style="bold"))
     many = len(comparison.arms) > MANY_ARMS
     metrics = sorted(comparison.metrics, key=lambda m: HEADLINE.index(m.kind)) if many else comparison.metrics
-    scores = _grid(metrics, _score_columns(comparison, metrics))
+    scores = _grid(metrics, score_columns(comparison, metrics))
     others = len(scores.columns) - len(comparison.arms)  # chance and references stand before the arms
     _print_blocks(console, scores.turned(frozenset({others - 1})) if many else scores)
     if comparison.effects:
         arms = [arm for arm in comparison.arms if arm != comparison.control]
-        effects = _grid(metrics, [_effect_column(comparison, arm, metrics) for arm in arms])
+        effects = _grid(metrics, [effect_column(comparison, arm, metrics) for arm in arms])
         console.print(Text(f"Difference from {comparison.control}, {_scope(comparison)}", style="bold"))
         _print_blocks(console, effects.turned() if many else effects)
     _print_relative(comparison, console)
@@ -112,7 +112,8 @@ SCOPE_MARKS: dict[Inference, str] = {
 }
 
 
-def _score_columns(comparison: Comparison, metrics: Sequence[Metric]) -> list[Column]:
+def score_columns(comparison: Comparison, metrics: Sequence[Metric]) -> list[Column]:
+    """Chance, references and arms; a cell per metric."""
     chance = Column("chance", tuple(Text("" if m.chance is None else f"{m.chance:.1f}") for m in metrics))
     references = [
         Column(r.name, tuple(Text(_number(r.scores[m.name], m)) for m in metrics)) for r in comparison.references
@@ -136,7 +137,8 @@ def _score_cell(score: Score, metric: Metric) -> Text:
     return text
 
 
-def _effect_column(comparison: Comparison, arm: str, metrics: Sequence[Metric]) -> Column:
+def effect_column(comparison: Comparison, arm: str, metrics: Sequence[Metric]) -> Column:
+    """Differences of one arm from the control, with intervals; a cell per metric."""
     effects = [comparison.effect(arm, comparison.control, metric.name) for metric in metrics]
     return Column(arm, tuple(_effect_cell(e, m) for e, m in zip(effects, metrics, strict=True)))
 

@@ -89,6 +89,27 @@ def _reading(commands: argparse._SubParsersAction[Parser]) -> None:
 
     one = _command(
         commands,
+        "report",
+        "one HTML page of what was found, and figures and tables for a paper",
+        "report:report",
+        "  ablab report contrastive-vs-masked --scale smoke\n  ablab report contrastive-vs-masked@1 --out paper\n"
+        "  ablab report 3f2a91c0             (the design of an execution, by the first digits of its id)",
+    )
+    add_selection(one)
+    one.add_argument("--out", metavar="DIR", help="folder to write to (default: beside the tables of the results)")
+    add_json(one)
+
+    one = _command(
+        commands,
+        "claims",
+        "verdicts of every claim of every ablation with results",
+        "claims:claims",
+        "  ablab claims\n  ablab claims --json",
+    )
+    add_json(one)
+
+    one = _command(
+        commands,
         "power",
         "from what is finished: how many replicates an effect needs, and what they cost",
         "power:power",

@@ -1,0 +1,51 @@
+"""Numbers behind figures and tables in full precision, for CSV. Effects, scores and claims are `export`'s."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ablab.analysis.report.material import Cost, Line, Material
+from ablab.analysis.report.tables import Table
+
+
+def data_tables(material: Material) -> Iterator[Table]:
+    """Learning curves, corpora and costs."""
+    curves = [("training", material.curves.train), ("validation", material.curves.validation)]
+    yield Table(
+        "learning-curves",
+        "Learning curves",
+        ("arm", "loss", "tokens", "mean_nats", "low_nats", "high_nats", "n_replicates"),
+        tuple(row for loss, lines in curves for line in lines for row in _curve(loss, line)),
+        left=2,
+    )
+    yield Table(
+        "corpora",
+        "Synthetic corpora",
+        ("arm", "measure", "mean", "n_corpora"),
+        tuple(
+            (c.arm, name, repr(value), str(c.corpora)) for c in material.corpora for name, value in c.numbers.items()
+        ),
+        left=2,
+    )
+    found = material.costs
+    groups = [("apart", {**found.arms, "all": found.apart}), ("own", found.own), ("kind", found.kinds)]
+    yield Table(
+        "costs",
+        "Costs",
+        ("scope", "of", "stages", "device_hours", "cpu_hours", "tokens", "flops"),
+        tuple(
+            (scope, name, *_cost(cost))
+            for scope, costs in [*groups, ("together", {"all": found.together})]
+            for name, cost in costs.items()
+        ),
+        left=2,
+    )
+
+
+def _curve(loss: str, line: Line) -> Iterator[tuple[str, ...]]:
+    for x, mean, low, high in zip(line.x, line.mean, line.low, line.high, strict=True):
+        yield (line.arm, loss, f"{x:.0f}", repr(mean), repr(low), repr(high), str(line.replicates))
+
+
+def _cost(cost: Cost) -> tuple[str, ...]:
+    return (str(cost.stages), *map(repr, (cost.device_hours, cost.cpu_hours, cost.tokens, cost.flops)))

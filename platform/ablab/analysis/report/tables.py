@@ -1,0 +1,132 @@
+"""One table, three ways: HTML, LaTeX (booktabs) and CSV. Every cell is escaped for each."""
+
+from __future__ import annotations
+
+import csv
+import html
+import io
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+LATEX = {
+    "\\": r"\textbackslash{}",
+    "{": r"\{",
+    "}": r"\}",
+    "$": r"\$",
+    "&": r"\&",
+    "#": r"\#",
+    "%": r"\%",
+    "_": r"\_",
+    "^": r"\textasciicircum{}",
+    "~": r"\textasciitilde{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    '"': r"\textquotedbl{}",
+    "±": r"$\pm$",
+    "−": r"$-$",
+    "×": r"$\times$",
+    "Δ": r"$\Delta$",
+    "μ": r"$\mu$",
+    "→": r"$\rightarrow$",
+    "†": r"$\dagger$",
+    "‡": r"$\ddagger$",
+    "…": r"\ldots{}",
+    "–": "--",
+    "·": r"$\cdot$",
+}
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet would compute such a cell
+
+
+def plain(text: str) -> str:
+    """The text without control characters, which no format can show; line breaks and tabs stay."""
+    return "".join(c if c in "\n\t" or unicodedata.category(c) not in ("Cc", "Cs") else "\ufffd" for c in text)
+
+
+@dataclass(frozen=True)
+class Table:
+    """Cells are what a reader sees; `left` columns hold words, all others numbers."""
+
+    name: str
+    """Of its files, and the LaTeX label."""
+    title: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    left: int = 1
+    """How many columns, from the first, are words."""
+    marks: tuple[str, ...] = ()
+    """A class of every row for the page; none where empty."""
+    notes: tuple[str, ...] = ()
+
+
+def to_html(table: Table) -> str:
+    """A `<table>` with its caption. `code` in a mark is the page's own and never comes from data."""
+    head = "".join(f'<th scope="col"{_side(table, at)}>{_escaped(name)}</th>' for at, name in enumerate(table.header))
+    marks = table.marks or ("",) * len(table.rows)
+    body = "\n".join(_html_row(table, row, mark) for row, mark in zip(table.rows, marks, strict=True))
+    notes = "".join(f'<p class="note">{_escaped(note)}</p>' for note in table.notes)
+    caption = f"<caption>{_escaped(table.title)}</caption>"
+    return (
+        f'<div class="wide"><table>{caption}\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table></div>'
+        f"{notes}"
+    )
+
+
+def _html_row(table: Table, row: Sequence[str], mark: str) -> str:
+    cells = "".join(
+        f'<th scope="row">{_escaped(cell)}</th>' if at == 0 else f"<td{_side(table, at)}>{_escaped(cell)}</td>"
+        for at, cell in enumerate(row)
+    )
+    return f'<tr class="{_escaped(mark)}">{cells}</tr>' if mark else f"<tr>{cells}</tr>"
+
+
+def _escaped(text: str) -> str:
+    return html.escape(plain(text))
+
+
+def _side(table: Table, column: int) -> str:
+    return "" if column < table.left else ' class="n"'
+
+
+def to_latex(table: Table) -> str:
+    """A `table` environment for `\\usepackage{booktabs}`; nothing else is needed."""
+    lines = [
+        r"\begin{table}",
+        r"\centering",
+        rf"\caption{{{latex(table.title)}}}",
+        rf"\label{{tab:{table.name}}}",
+        rf"\begin{{tabular}}{{{'l' * table.left}{'r' * (len(table.header) - table.left)}}}",
+        r"\toprule",
+        " & ".join(map(latex, table.header)) + r" \\",
+        r"\midrule",
+        *(" & ".join(map(latex, row)) + r" \\" for row in table.rows),
+        r"\bottomrule",
+        r"\end{tabular}",
+        *(rf"\par\footnotesize {latex(note)}" for note in table.notes),
+        r"\end{table}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def latex(text: str) -> str:
+    """Text that LaTeX prints as it is; a leading minus of a number becomes a real one, line breaks become blanks."""
+    flat = " ".join(plain(text).split())
+    number = flat[:1] == "-" and flat[1:2].isdigit()
+    escaped = "".join(LATEX.get(letter, letter) for letter in (flat[1:] if number else flat))
+    # a row that begins with [ would be read as the optional argument of the \\ before it
+    guarded = f"{{}}{escaped}" if escaped.startswith(("[", "*")) else escaped
+    return f"$-${guarded}" if number else guarded
+
+
+def to_csv(table: Table) -> str:
+    """RFC 4180 with \\n; a cell of words that a spreadsheet would compute begins with an apostrophe."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(table.header)
+    writer.writerows([_inert(cell) if at < table.left else cell for at, cell in enumerate(row)] for row in table.rows)
+    return text.getvalue()
+
+
+def _inert(cell: str) -> str:
+    return f"'{cell}" if cell.startswith(FORMULA_STARTS) else cell

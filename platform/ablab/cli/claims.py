@@ -1,0 +1,90 @@
+"""`ablab claims`: verdicts of every claim over all ablations and scales that have results."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+from ablab.cli.common import console, print_json
+from ablab.errors import InputError
+from ablab.runner.prepare import open_store
+from ablab.runner.recorded import Recorded, claim_records, compare_recorded, has_results, recorded_designs
+from ablab.settings import Settings, load_settings
+from ablab.spec.canonical import canonical_json
+from ablab.store import Store
+
+HOW = (
+    "Pinned before results: a run recorded itself under a pinned version that holds the claim, before the first\n"
+    "evaluation began that completes a pair of its arms; else written afterwards."
+)
+
+
+def claims(arguments: argparse.Namespace) -> int:
+    """One block per design; designs whose results cannot be compared are named, and make the exit code 2."""
+    settings = load_settings()
+    store = open_store(settings)
+    faults: list[str] = []
+    found = list(_designs(settings, store, faults))
+    if arguments.json:
+        print_json({"designs": found, "faults": faults, "how": HOW.replace("\n", " ")})
+    else:
+        _print(found)
+    for fault in faults:
+        print(f"error: {fault}", file=sys.stderr)
+    return InputError.exit_code if faults else 0
+
+
+def _designs(settings: Settings, store: Store, faults: list[str]) -> Iterator[dict[str, Any]]:
+    for one in recorded_designs(store):
+        if not has_results(one, store):
+            continue
+        try:
+            yield _design(one, settings, store)
+        except InputError as error:
+            faults += [f"{one.newest.label} at {one.newest.scale}: {fault}" for fault in error.faults]
+
+
+def _design(one: Recorded, settings: Settings, store: Store) -> dict[str, Any]:
+    comparison = compare_recorded(one, store)
+    records = claim_records(one, store, settings.project)
+    return {
+        "ablation": one.newest.ablation,
+        "label": one.newest.label,
+        "scale": one.newest.scale,
+        "design_digest": one.newest.design_digest,
+        "edits": dict(one.newest.edits),
+        "replicates": len(comparison.replicates),
+        "claims": [
+            dataclasses.asdict(claim) | {"pinned": records[claim.id].status, "pinned_why": records[claim.id].why}
+            for claim in comparison.claims
+        ],
+    }
+
+
+def _print(found: list[dict[str, Any]]) -> None:
+    from rich.padding import Padding
+    from rich.text import Text
+
+    from ablab.analysis.table import VERDICT_STYLES
+
+    screen = console()
+    if not found:
+        print("No ablation has results; `run-ablation NAME` runs one.")
+        return
+    for one in found:
+        screen.print(Text(f"{one['label']} at {one['scale']}, {one['replicates']} replicates", style="bold"))
+        if one["edits"]:
+            edits = ", ".join(f"{path}={canonical_json(value)}" for path, value in sorted(one["edits"].items()))
+            screen.print(Padding(Text(f"edited: {edits}", style="dim"), (0, 0, 0, 2), expand=False))
+        for claim in one["claims"]:
+            words = Text(claim["words"])
+            words.stylize(VERDICT_STYLES[claim["verdict"]], 0, len(claim["verdict"]))
+            screen.print(Padding(Text(f"{claim['id']}: {claim['statement']}"), (0, 0, 0, 2), expand=False))
+            screen.print(Padding(words, (0, 0, 0, 4), expand=False))
+            record = f"{claim['pinned']}: {claim['pinned_why']}"
+            screen.print(Padding(Text(record, style="dim"), (0, 0, 0, 4), expand=False))
+        screen.print()
+    screen.print(Text(HOW, style="dim"))

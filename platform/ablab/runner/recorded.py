@@ -1,0 +1,138 @@
+"""Designs that were run, from the records of executions: what a report and `ablab claims` are made of.
+
+Neither data nor declarations are needed, and nothing is written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from ablab.analysis import Comparison
+from ablab.analysis.report import ClaimRecord, Material, gather
+from ablab.errors import InputError
+from ablab.registry.versions import load_pinned
+from ablab.runner.results import compare_roles
+from ablab.spec.ablation import Claim, Design
+from ablab.spec.base import build
+from ablab.store import Store
+from ablab.store.executions import Execution, Roles, read_executions
+
+BEFORE, AFTERWARDS = "pinned before results", "written afterwards"
+NO_RESULTS = "no results yet"
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """All runs of one design at one scale of an ablation, and the stages that they name together."""
+
+    records: tuple[Execution, ...]
+    """Oldest first."""
+    design: Design
+    roles: Roles
+
+    @property
+    def newest(self) -> Execution:
+        return self.records[-1]
+
+
+def recorded_designs(store: Store, records: Sequence[Execution] | None = None) -> Iterator[Recorded]:
+    """Every design of the records (of all that the store has), by ablation, scale and its newest run."""
+    groups: dict[tuple[str, str, str], list[Execution]] = {}
+    for record in read_executions(store.root) if records is None else records:
+        groups.setdefault((record.ablation, record.scale, record.design_digest), []).append(record)
+    for found in sorted(groups.values(), key=lambda g: (g[-1].ablation, g[-1].scale, g[-1].started_at, g[-1].id)):
+        yield recorded(found)
+
+
+def recorded(records: Sequence[Execution]) -> Recorded:
+    """One design from its runs, oldest first."""
+    design = build(Design, records[-1].design, records[-1].label)
+    return Recorded(tuple(records), design, _merged(records, design.control))
+
+
+def _merged(records: Sequence[Execution], control: str) -> Roles:
+    """Stages of the newest run, and of older ones those arms and replicates that it left out.
+
+    An older run whose control has other stages was made by another revision of the code: its arms are not mixed in.
+    """
+    *older, newest = records
+    merged = {arm: list(replicates) for arm, replicates in newest.roles.items()}
+    for record in reversed(older):
+        both = zip(record.roles.get(control, ()), merged.get(control, ()), strict=False)
+        if any(one.get("evaluate") != other.get("evaluate") for one, other in both):
+            continue
+        for arm, replicates in record.roles.items():
+            merged[arm] = [*merged.get(arm, []), *replicates[len(merged.get(arm, [])) :]]
+    return merged
+
+
+def report_material(found: Recorded, comparison: Comparison, store: Store, project: Path) -> Material:
+    """Everything that the report of a recorded design shows."""
+    claims = claim_records(found, store, project)
+    return gather(found.design, found.roles, found.records, comparison, claims, store)
+
+
+def compare_recorded(found: Recorded, store: Store) -> Comparison:
+    """Its comparison. Raises `InputError` where no arm has a result."""
+    return compare_roles(found.design, found.roles, store)
+
+
+def has_results(found: Recorded, store: Store) -> bool:
+    """An arm was evaluated."""
+    stages = (one.get("evaluate") for replicates in found.roles.values() for one in replicates)
+    return any(stage is not None and store.has(*stage) for stage in stages)
+
+
+def claim_records(found: Recorded, store: Store, project: Path) -> dict[str, ClaimRecord]:
+    """By claim, whether it was pinned before its results.
+
+    It was, when a run recorded itself under a pinned version that holds this very claim before the first evaluation
+    began that completes a pair of the claim's arms. A run records itself as `name@<n>` only while the declaration
+    equals the pinned file, and every evaluation records when it began; both are times of the machines that ran them.
+    """
+    return {claim.id: _claim_record(claim, found, store, project) for claim in found.design.claims}
+
+
+def _claim_record(claim: Claim, found: Recorded, store: Store, project: Path) -> ClaimRecord:
+    pinned = next((record for record in found.records if _pins(claim, record, project)), None)
+    first = _first_pair(claim, found.roles, store)
+    if first is None:
+        return ClaimRecord(NO_RESULTS, f"pinned as {pinned.label}" if pinned else "and not pinned")
+    if pinned is None:
+        return ClaimRecord(AFTERWARDS, f"no run of it was one of a pinned version that holds it ({_labels(found)})")
+    if _seconds(pinned.started_at) > first:
+        return ClaimRecord(AFTERWARDS, f"its results are older than the first run of {pinned.label}")
+    return ClaimRecord(BEFORE, f"{pinned.label}, run {pinned.started_at}")
+
+
+def _pins(claim: Claim, record: Execution, project: Path) -> bool:
+    """The record's version is pinned, intact, and holds the claim at the record's scale."""
+    name, _, number = record.label.partition("@")
+    if not number.isdecimal():
+        return False
+    try:
+        design = load_pinned(project, name, int(number)).ablation.designs.get(record.scale)
+    except InputError:
+        return False  # absent or damaged: it proves nothing
+    return design is not None and claim in design.claims
+
+
+def _first_pair(claim: Claim, roles: Roles, store: Store) -> float | None:
+    """When the claim's difference could be known first: the earliest moment at which both of a pair were begun."""
+    moments = []
+    for one, other in zip(roles.get(claim.arm, ()), roles.get(claim.against, ()), strict=False):
+        stages = [replicate["evaluate"] for replicate in (one, other) if "evaluate" in replicate]
+        if len(stages) == 2 and all(store.has(*stage) for stage in stages):
+            moments.append(max(float(store.manifest(*stage)["started"]) for stage in stages))
+    return min(moments, default=None)
+
+
+def _seconds(moment: str) -> float:
+    return datetime.fromisoformat(moment).timestamp()
+
+
+def _labels(found: Recorded) -> str:
+    return ", ".join(dict.fromkeys(record.label for record in found.records))
