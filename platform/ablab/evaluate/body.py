@@ -8,6 +8,7 @@ matrix products are not what takes the time.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
@@ -39,9 +40,10 @@ class Body:
         self.head_size = int(config.head_dim)
         self.epsilon = float(config.rms_norm_eps)
         self.context = int(config.max_position_embeddings)
-        self.embedding_VE: Tensor = model.model.embed_tokens.weight
+        named = dict(model.named_parameters())
+        self.embedding_VE: Tensor = named["model.embed_tokens.weight"]
         self.device = self.embedding_VE.device
-        self._layers = [_fused(layer) for layer in model.model.layers]
+        self._layers = [_fused(named, index) for index in range(int(config.num_hidden_layers))]
         positions = torch.arange(self.context, device=self.device)[None]
         cos_1CD, sin_1CD = model.model.rotary_emb(self.embedding_VE, positions)
         half = self.head_size // 2  # both halves of a head turn by the same angles
@@ -58,7 +60,7 @@ class Body:
             qkv_NPD = F.linear(normed(x_NE, self.epsilon), layer.qkv_PE).view(rows * size, -1, head)
             _rotate(qkv_NPD[:, : self.heads + self.kv_heads], cos_N1D, sin_N1D)
             parts = qkv_NPD.view(rows, size, -1, head).transpose(1, 2)
-            query, key, value = parts.split([self.heads, self.kv_heads, self.kv_heads], dim=1)
+            query, key, value = torch.split(parts, [self.heads, self.kv_heads, self.kv_heads], dim=1)
             attended = F.scaled_dot_product_attention(
                 query, key, value, mask, is_causal=mask is None, enable_gqa=self.heads != self.kv_heads
             )
@@ -88,12 +90,15 @@ def _rotate(x_NHD: Tensor, cos_N1D: Tensor, sin_N1D: Tensor) -> None:
     first.copy_(turned)
 
 
-def _fused(layer: torch.nn.Module) -> Layer:
-    attention, mlp = layer.self_attn, layer.mlp
-    projections = [attention.q_proj.weight, attention.k_proj.weight, attention.v_proj.weight]
+def _fused(named: Mapping[str, Tensor], index: int) -> Layer:
+    def weight(part: str) -> Tensor:
+        return named[f"model.layers.{index}.{part}.weight"]
+
+    attention = [weight(f"self_attn.{part}_proj") for part in "qkv"]
+    mlp = [weight(f"mlp.{part}_proj") for part in ("gate", "up")]
     return Layer(
-        qkv_PE=behind(layer.input_layernorm.weight, *projections),
-        out_EHD=attention.o_proj.weight,
-        gate_up_2FE=behind(layer.post_attention_layernorm.weight, mlp.gate_proj.weight, mlp.up_proj.weight),
-        down_EF=mlp.down_proj.weight,
+        qkv_PE=behind(weight("input_layernorm"), *attention),
+        out_EHD=weight("self_attn.o_proj"),
+        gate_up_2FE=behind(weight("post_attention_layernorm"), *mlp),
+        down_EF=weight("mlp.down_proj"),
     )

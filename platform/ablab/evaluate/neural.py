@@ -14,7 +14,7 @@ from transformers import LlamaForCausalLM
 
 from ablab.evaluate.body import Body, behind, normed
 from ablab.evaluate.scoring import Query
-from ablab.evaluate.tree import Batch, plan
+from ablab.evaluate.tree import NODES_PER_ROW, Batch, plan
 from ablab.store.context import Progress, silent
 
 LOGITS_AT_ONCE = {"cpu": 2**19, "cuda": 2**24}
@@ -68,7 +68,7 @@ class NeuralScorer:
         inputs, targets = tokens[:-1], tokens[1:]
         found: list[NDArray[np.float64]] = []
         done = 0
-        for block_BT in _blocks(inputs, self.context, self._rows):
+        for block_BT in _blocks(inputs, self.context, max(1, self._rows * NODES_PER_ROW // self.context)):
             positions_BT = torch.arange(block_BT.shape[1], device=self._body.device).expand(block_BT.shape)
             hidden_NE = self._body(self._tensor(block_BT), positions_BT, None)
             found.append(self._log_probs(hidden_NE, np.arange(block_BT.size), targets[done : done + block_BT.size]))
@@ -104,7 +104,7 @@ class NeuralScorer:
 @contextmanager
 def _products_of(dtype: torch.dtype) -> Iterator[None]:
     """fp32 matrices that hold bf16 numbers are multiplied as bf16 where a CPU can: exact products, sums in fp32."""
-    settings = torch.backends.mkldnn.matmul
+    settings = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
     before = settings.fp32_precision
     settings.fp32_precision = "bf16" if dtype == torch.bfloat16 else "ieee"
     try:

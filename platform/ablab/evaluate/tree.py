@@ -100,8 +100,8 @@ class _Tree:
 
 def _trees(queries: Sequence[Query]) -> Iterator[_Tree]:
     order = sorted(range(len(queries)), key=lambda i: (queries[i].tokens, queries[i].first))
-    tree, previous = _Tree(0), ()
-    tokens: tuple[int, ...]
+    tree = _Tree(0)
+    previous: tuple[int, ...] = ()
     for number in order:
         tokens, length = queries[number].tokens, len(queries[number].tokens) - 1
         common = min(_common(previous, tokens), len(previous) - 1, length) if previous else 0
