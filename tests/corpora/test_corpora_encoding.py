@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import os
+import subprocess
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import pytest
 from corpora_helper import documents
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tokenizers import Tokenizer as Bpe
 
 from ablab.corpora import encode_split as module
 from ablab.corpora import encoding
@@ -43,12 +45,12 @@ MARKS = ["\u0301", " \u0301", "\u00b4", "\ufdfa", "\u0344", "\u1100\u1161", "\x0
 TEXTS = st.lists(st.sampled_from([*WORDS, *SPACES, *MARKS]) | st.text(max_size=4), max_size=25).map("".join)
 
 
-def tokenizer_of(normalization: str) -> object:
+def tokenizer_of(normalization: Literal["NFKC", "none"]) -> Bpe:
     texts = [documents(40), *WORDS, "it's the cat's 'tis they'll  go\n\nnow", "naïve café fish"] * 3
-    return train_bpe(Tokenizer(vocab_size=340, normalization=normalization), [texts])  # type: ignore[arg-type]
+    return train_bpe(Tokenizer(vocab_size=340, normalization=normalization), [texts])
 
 
-TOKENIZERS = {normalization: tokenizer_of(normalization) for normalization in ("NFKC", "none")}
+TOKENIZERS = {"NFKC": tokenizer_of("NFKC"), "none": tokenizer_of("none")}
 
 
 @pytest.mark.parametrize("normalization", TOKENIZERS)
@@ -77,7 +79,7 @@ def split(tmp_path: Path) -> tuple[Path, Path]:
     with DocumentWriter(tmp_path / "train.parquet", rows=10) as writer:
         for number, text in enumerate(documents(115).strip().split("\n\n")):
             writer.write(Document(str(number), "one", f"{text} ü{number}"))
-    save(TOKENIZERS["NFKC"], tmp_path)  # type: ignore[arg-type]
+    save(TOKENIZERS["NFKC"], tmp_path)
     return tmp_path / "train.parquet", tmp_path
 
 
@@ -91,35 +93,34 @@ def test_the_processes_give_the_same_in_the_same_order(split: tuple[Path, Path])
     assert b"".join(part.ids for part in one) == DocumentEncoder(TOKENIZERS["NFKC"], U16).encode(texts)
 
 
-def test_a_process_that_ends_early_is_an_error_and_none_is_left(
-    split: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path, tokenizer = split
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[subprocess.Popen[bytes]]:
+    """The processes that are started."""
+    made: list[subprocess.Popen[bytes]] = []
+    real = subprocess.Popen
+
+    def start(*arguments: Any, **settings: Any) -> subprocess.Popen[bytes]:
+        made.append(real(*arguments, **settings))
+        return made[-1]
+
+    monkeypatch.setattr(subprocess, "Popen", start)
     monkeypatch.setattr(module, "MANY_GROUPS", 1)
-    started = []
-    real = module.subprocess.Popen
+    return made
 
-    def start(*arguments: object, **settings: object) -> object:
-        started.append(real(*arguments, **settings))  # type: ignore[call-overload]
-        return started[-1]
 
-    monkeypatch.setattr(module.subprocess, "Popen", start)
-    parts = encode_split(path, tokenizer, U16, 3)
-    next(parts)
-    (tokenizer / "tokenizer.json").write_text("{")
-    for process in started:
-        os.kill(process.pid, 9)
+def test_a_process_that_ends_early_is_an_error_and_none_is_left(
+    split: tuple[Path, Path], started: list[subprocess.Popen[bytes]]
+) -> None:
+    (split[1] / "tokenizer.json").write_text("{")  # the processes cannot load it
     with pytest.raises(RunError, match="has ended early"):
-        list(parts)
+        list(encode_split(*split, U16, 3))
     assert len(started) == 3 and all(process.poll() is not None for process in started)
 
 
-def test_whoever_stops_reading_leaves_no_process(split: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    path, tokenizer = split
-    started = []
-    real = module.subprocess.Popen
-    monkeypatch.setattr(module.subprocess, "Popen", lambda *a, **k: started.append(real(*a, **k)) or started[-1])
-    parts = encode_split(path, tokenizer, U16, 3)
+def test_whoever_stops_reading_leaves_no_process(
+    split: tuple[Path, Path], started: list[subprocess.Popen[bytes]]
+) -> None:
+    parts = encode_split(*split, U16, 3)
     next(parts)
     parts.close()
     assert len(started) == 3 and all(process.poll() is not None for process in started)

@@ -11,7 +11,7 @@ import os
 import struct
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -38,7 +38,7 @@ class Encoded(NamedTuple):
     size: int
 
 
-def encode_split(path: Path, tokenizer: Path, dtype: np.dtype[Any], threads: int) -> Iterator[Encoded]:
+def encode_split(path: Path, tokenizer: Path, dtype: np.dtype[Any], threads: int) -> Generator[Encoded]:
     """The documents of one parquet file, row group by row group."""
     groups = pq.read_metadata(path).num_row_groups
     processes = min(threads, groups // MANY_GROUPS)
