@@ -7,13 +7,15 @@ from experiments.arms import PAPER, SMALL, SMOKE, TINY, Scale
 from experiments.studies._spaces import base, fresh, ratio_truncation
 
 
-def design(scale: Scale, cuts: tuple[int, ...], trials: int, margin: float, fresh_replicates: int) -> StudyDesign:
+def design(
+    scale: Scale, cuts: tuple[int, ...], trials: int, startup: int, margin: float, fresh_replicates: int
+) -> StudyDesign:
     """Perplexity on the validation split; the first replicate of a clearly worse trial is its only one."""
     return StudyDesign(
         recipe=base(scale),
         space=ratio_truncation(cuts),
         objectives=(Objective(metric="perplexity", direction="minimize"),),
-        sampler=TpeSampler(seed=1, startup_trials=max(2, trials // 4)),
+        sampler=TpeSampler(seed=1, startup_trials=startup),
         pruner=ClearlyWorse(margin=margin, after=1),
         budget=Budget(trials=trials, hours=None, device_hours=None, failures_in_a_row=3),
         replicates=scale.pairs(),
@@ -26,9 +28,9 @@ STUDY = Study(
     version=1,
     question="Which share of synthetic text with which truncation gives the lowest perplexity?",
     designs={
-        "tiny": design(TINY, (20,), trials=3, margin=5.0, fresh_replicates=2),
-        "smoke": design(SMOKE, (20, 50), trials=4, margin=2.0, fresh_replicates=2),
-        "small": design(SMALL, (50, 100, 200), trials=40, margin=2.0, fresh_replicates=3),
-        "paper": design(PAPER, (50, 100, 200), trials=100, margin=2.0, fresh_replicates=10),
+        "tiny": design(TINY, (20,), trials=3, startup=2, margin=5.0, fresh_replicates=2),
+        "smoke": design(SMOKE, (20, 50), trials=4, startup=2, margin=2.0, fresh_replicates=2),
+        "small": design(SMALL, (50, 100, 200), trials=40, startup=10, margin=2.0, fresh_replicates=3),
+        "paper": design(PAPER, (50, 100, 200), trials=100, startup=20, margin=2.0, fresh_replicates=10),
     },
 )

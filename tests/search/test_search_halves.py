@@ -1,0 +1,114 @@
+"""Selection data and final data are disjoint halves of one evaluation."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from ablab.errors import RunError
+from ablab.evaluate.metrics import spearman
+from ablab.search.halves import Judgement, load_half, value
+
+ROWS = 22  # of a task: five blocks of four, and two rows
+LOSS = 4.0
+
+
+def judged(folder: Path, rows: int = ROWS) -> Judgement:
+    """An evaluation: answers follow from a generator, so that the halves differ; a suite of nonce words beside."""
+    rng = np.random.default_rng(1)
+    items, tasks = [], {}
+    for task in ("one", "two"):
+        answers = rng.random(rows) < 0.6
+        tasks[task] = {"score": 100.0 * float(answers.mean()), "items": rows}
+        items += [_item("pairs", task, row, bool(right), [-1.0, -2.0]) for row, right in enumerate(answers)]
+    log_probs = -rng.random((rows, 2))
+    items += [_item("wug", "words", row, None, list(map(float, found))) for row, found in enumerate(log_probs)]
+    ratios = rng.random(rows)
+    whole = spearman([(1 / (1 + math.exp(b - a)), ratio) for (a, b), ratio in zip(log_probs, ratios, strict=True)])
+    suites = {
+        "pairs": _suite(sum(one["score"] for one in tasks.values()) / 2, tasks),
+        "wug": _suite(100 * whole, {"words": {"score": 100 * whole, "items": rows}})
+        | {"metric": "spearman", "chance": None},
+    }
+    language = {"loss_nats": 4.5, "perplexity": math.exp(4.5), "bits_per_byte": 2.0, "tokens": 1_000}
+    made = Judgement(folder / "evaluate", folder / "select", folder / "suite")
+    (made.suite / "wug").mkdir(parents=True)
+    for place in (made.evaluate, made.select):
+        place.mkdir(parents=True)
+    result = {"suites": suites, "language_modelling": language, "step": 20}
+    (made.evaluate / "result.json").write_text(json.dumps(result))
+    pq.write_table(pa.Table.from_pylist(items, schema=SCHEMA), made.evaluate / "items.parquet")
+    (made.select / "result.json").write_text(json.dumps({"step": 20, "validation_loss_nats": LOSS}))
+    lines = [json.dumps({"id": f"wug/words/{row}", "ratio": float(ratio)}) for row, ratio in enumerate(ratios)]
+    (made.suite / "wug" / "words.jsonl").write_text("\n".join(lines) + "\n")
+    return made
+
+
+SCHEMA = pa.schema(
+    [
+        ("item", pa.string()),
+        ("suite", pa.string()),
+        ("task", pa.string()),
+        ("group", pa.string()),
+        ("correct", pa.bool_()),
+        ("prediction", pa.int32()),
+        ("value", pa.float64()),
+        ("log_probs", pa.list_(pa.float64())),
+    ]
+)
+
+
+def _item(suite: str, task: str, row: int, correct: bool | None, log_probs: list[float]) -> dict[str, object]:
+    about = {"item": f"{suite}/{task}/{row}", "suite": suite, "task": task, "group": "reasoning"}
+    return about | {"correct": correct, "prediction": 0, "value": None, "log_probs": log_probs}
+
+
+def _suite(score: float, tasks: dict[str, dict[str, float]]) -> dict[str, object]:
+    return {"score": score, "group": "reasoning", "chance": 50.0, "tasks": tasks}
+
+
+def test_the_halves_hold_every_item_once_in_blocks_of_four(tmp_path: Path) -> None:
+    made = judged(tmp_path)
+    halves = {half: load_half(made, half) for half in ("selection", "final")}
+    selection, final = (set(halves[half].items.tolist()) for half in ("selection", "final"))
+    assert not selection & final
+    assert len(selection | final) == 3 * ROWS
+    rows = sorted(int(item.rpartition("/")[2]) for item in selection if item.startswith("pairs/one/"))
+    assert rows == [0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19]
+
+
+def test_a_score_of_a_half_is_that_of_its_own_items(tmp_path: Path) -> None:
+    made = judged(tmp_path)
+    table = pq.read_table(made.evaluate / "items.parquet").to_pylist()
+    for half, parity in (("selection", 0), ("final", 1)):
+        expected = []
+        for task in ("one", "two"):
+            mine = [r for r in table if r["task"] == task and int(r["item"].rpartition("/")[2]) // 4 % 2 == parity]
+            expected.append(100 * sum(row["correct"] for row in mine) / len(mine))
+        assert value(load_half(made, half), "pairs") == pytest.approx(sum(expected) / 2)
+
+
+def test_a_suite_without_right_answers_is_divided_too(tmp_path: Path) -> None:
+    made = judged(tmp_path)
+    whole = json.loads((made.evaluate / "result.json").read_text())["suites"]["wug"]["score"]
+    selection, final = (value(load_half(made, half), "wug") for half in ("selection", "final"))
+    assert len({selection, final, whole}) == 3
+    both = value(load_half(made, "final"), "reasoning")
+    assert both == pytest.approx((final + value(load_half(made, "final"), "pairs")) / 2)
+
+
+def test_perplexity_is_of_validation_text_while_searching_and_of_test_text_at_the_end(tmp_path: Path) -> None:
+    made = judged(tmp_path)
+    assert value(load_half(made, "selection"), "perplexity") == math.exp(LOSS)
+    assert value(load_half(made, "final"), "perplexity") == math.exp(4.5)
+
+
+def test_a_task_too_small_to_be_divided_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="too few rows to be divided"):
+        load_half(judged(tmp_path, rows=4), "final")
