@@ -315,12 +315,12 @@ def test_publishing_a_run_whose_judged_checkpoint_is_gone_says_so(store: Store, 
         ("mixed", "generate"),
     ):
         remove_stage(store, role.rpartition("_")[2], key_of(plan, arm, role))
-    real, mixed = execution_view(store, record, settings.home).arms
+    real, mixed = execution_view(store, record, settings.home, settings.project).arms
     assert (real.remark, mixed.remark) == ("", "")
     assert real.model is not None
     assert (real.model.train, real.model.step) == (key_of(plan, "real-only", "train"), 10)
     remove_checkpoints(store, real.model.train, [10])
-    real, mixed = execution_view(store, record, settings.home).arms
+    real, mixed = execution_view(store, record, settings.home, settings.project).arms
     assert (real.model, real.remark) == (
         None,
         "The model that was judged is not here: its checkpoint 10 was removed by ablab gc.",

@@ -54,6 +54,7 @@ def _design(one: Recorded, settings: Settings, store: Store) -> dict[str, Any]:
         "ablation": one.newest.ablation,
         "label": one.newest.label,
         "scale": one.newest.scale,
+        "execution": one.newest.id,
         "design_digest": one.newest.design_digest,
         "edits": dict(one.newest.edits),
         "replicates": len(comparison.replicates),
@@ -75,7 +76,8 @@ def _print(found: list[dict[str, Any]]) -> None:
         print("No ablation has results; `run-ablation NAME` runs one.")
         return
     for one in found:
-        screen.print(Text(f"{one['label']} at {one['scale']}, {one['replicates']} replicates", style="bold"))
+        last = f"last run {one['execution'][:8]}"
+        screen.print(Text(f"{one['label']} at {one['scale']}, {one['replicates']} replicates, {last}", style="bold"))
         if one["edits"]:
             edits = ", ".join(f"{path}={canonical_json(value)}" for path, value in sorted(one["edits"].items()))
             screen.print(Padding(Text(f"edited: {edits}", style="dim"), (0, 0, 0, 2), expand=False))

@@ -7,8 +7,10 @@ from datetime import datetime
 from pathlib import Path
 
 from ablab.analysis import Comparison, plot_effects, write_files
+from ablab.analysis.report import build_page
 from ablab.errors import InputError
 from ablab.runner.corpora import corpus_numbers
+from ablab.runner.recorded import report_material, until
 from ablab.runner.results import compare_roles, factors, results_folder
 from ablab.spec.ablation import Design
 from ablab.spec.base import build
@@ -34,10 +36,11 @@ def stage_view(store: Store, kind: str, key: str, label: str) -> StageView:
     )
 
 
-def execution_view(store: Store, record: Execution, home: Path) -> ExecutionView:
-    """One recorded execution with its comparison, arms and stages; writes the comparison's files on the way."""
+def execution_view(store: Store, record: Execution, home: Path, project: Path) -> ExecutionView:
+    """One recorded execution with its comparison, arms and stages; writes the comparison's files and its page on the
+    way."""
     design = build(Design, record.design, record.label)
-    comparison, artifacts = _comparison(store, record, design, home)
+    comparison, artifacts = _comparison(store, record, design, home, project)
     arms = tuple(_arms(store, record, design, comparison))
     outcome = outcome_line(comparison) if comparison else f"{record.status}: no arm is finished"
     return ExecutionView(
@@ -72,7 +75,7 @@ def outcome_line(comparison: Comparison) -> str:
 
 
 def _comparison(
-    store: Store, record: Execution, design: Design, home: Path
+    store: Store, record: Execution, design: Design, home: Path, project: Path
 ) -> tuple[Comparison | None, Mapping[str, Path]]:
     try:
         comparison = compare_roles(design, record.roles, store)
@@ -84,7 +87,8 @@ def _comparison(
     files = write_files(comparison, folder)
     plot = folder / "effects.png"
     plot_effects(comparison, plot)
-    return comparison, {path.name: path for path in (*files, plot)}
+    page = build_page(report_material(until(record, design, store), comparison, store, project), folder)
+    return comparison, {path.name: path for path in (*files, plot, page)}
 
 
 def _arms(store: Store, record: Execution, design: Design, comparison: Comparison | None) -> Iterator[ArmView]:

@@ -120,4 +120,4 @@ def publish_execution(
     tracker: tracking.Tracker, store: Store, record: Execution, settings: Settings
 ) -> tracking.Published:
     """Project one recorded execution and every stage of it that is in the store."""
-    return tracker.publish_execution(execution_view(store, record, settings.home))
+    return tracker.publish_execution(execution_view(store, record, settings.home, settings.project))

@@ -53,6 +53,14 @@ def recorded(records: Sequence[Execution]) -> Recorded:
     return Recorded(tuple(records), design, _merged(records, design.control))
 
 
+def until(record: Execution, design: Design, store: Store) -> Recorded:
+    """One run with its own stages alone; beside it the runs of its design before it, which may have pinned claims."""
+    identity = (record.ablation, record.scale, record.design_digest)
+    every = [r for r in read_executions(store.root) if (r.ablation, r.scale, r.design_digest) == identity]
+    earlier = [r for r in every if (r.started_at, r.id) < (record.started_at, record.id)]
+    return Recorded((*earlier, record), design, record.roles)
+
+
 def _merged(records: Sequence[Execution], control: str) -> Roles:
     """Stages of the newest run, and of older ones those arms and replicates that it left out.
 
@@ -100,12 +108,13 @@ def _claim_record(claim: Claim, found: Recorded, store: Store, project: Path) ->
     pinned = next((record for record in found.records if _pins(claim, record, project)), None)
     first = _first_pair(claim, found.roles, store)
     if first is None:
-        return ClaimRecord(NO_RESULTS, f"pinned as {pinned.label}" if pinned else "and not pinned")
+        return ClaimRecord(NO_RESULTS, f"pinned as {pinned.label}" if pinned else "not pinned")
     if pinned is None:
         return ClaimRecord(AFTERWARDS, f"no run of it was one of a pinned version that holds it ({_labels(found)})")
     if _seconds(pinned.started_at) > first:
         return ClaimRecord(AFTERWARDS, f"its results are older than the first run of {pinned.label}")
-    return ClaimRecord(BEFORE, f"{pinned.label}, run {pinned.started_at}")
+    edited = " with edits of the design" if pinned.edits else ""
+    return ClaimRecord(BEFORE, f"{pinned.label}{edited}, run {pinned.started_at}")
 
 
 def _pins(claim: Claim, record: Execution, project: Path) -> bool:

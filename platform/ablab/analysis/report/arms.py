@@ -18,18 +18,25 @@ FEWEST = 3  # values that make a curve
 
 
 def arm_texts(design: Design, comparison: Comparison) -> tuple[ArmText, ...]:
-    """Every arm in declared order, control first."""
+    """Every arm in declared order, control first, each told by the earlier arm that it differs least from.
+
+    Of several that differ alike it is the one that the declaration makes it from, else the first.
+    """
     leaves = arm_leaves(design)
     raw = {name: dict(_leaves(dump(recipe))) for name, recipe in design.recipes().items()}
     edited = {arm.name: arm for arm in design.arms}
-    found = []
+    found: list[ArmText] = []
     for name in design.arm_names():
         arm = edited.get(name)
-        base = None if arm is None else arm.of or design.control
-        changes = () if base is None else tuple(_changes((leaves[base], raw[base]), (leaves[name], raw[name])))
-        values = comparison.score(name, comparison.metrics[0].name).values
-        finished = sum(value is not None for value in values)
-        found.append(ArmText(name, base, changes, arm.seed_offset if arm else 0, finished))
+        changes = {
+            earlier.name: tuple(_changes((leaves[earlier.name], raw[earlier.name]), (leaves[name], raw[name])))
+            for earlier in found
+            if not earlier.seed_offset
+        }
+        made_from = arm.of or design.control if arm else None
+        like = min(changes, key=lambda other: (len(changes[other]), other != made_from), default=None)
+        finished = sum(value is not None for value in comparison.score(name, comparison.metrics[0].name).values)
+        found.append(ArmText(name, like, changes[like] if like else (), arm.seed_offset if arm else 0, finished))
     return tuple(found)
 
 

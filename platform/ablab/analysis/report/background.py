@@ -40,14 +40,15 @@ def arms_table(material: Material) -> Table:
     rows = [row for arm in material.arms for row in _arm_rows(arm)]
     count = len(material.comparison.replicates)
     notes = (
-        f"Recipes in normal form: what cannot matter is left out. {count} replicate(s) declared: "
+        "Each arm is told by the earlier one that it differs least from, in normal form: what cannot matter is left "
+        f"out. {count} replicate(s) declared: "
         + ", ".join(material.comparison.replicates)
         + " (training and generation seed).",
     )
     return Table(
         "arms",
         "Arms and what differs",
-        ("arm", "edit of", "field", "there", "here", "results"),
+        ("arm", "like", "field", "there", "here", "results"),
         tuple(rows),
         5,
         (),
@@ -59,9 +60,9 @@ def _arm_rows(arm: ArmText) -> Iterator[tuple[str, ...]]:
     differing = [(c.path, c.before if c.before is not None else NOTHING, c.after or NOTHING) for c in arm.changes]
     if arm.seed_offset:
         differing.append(("seeds", "as declared", f"+ {arm.seed_offset}"))
-    for row, cells in enumerate(differing or [("nothing" if arm.base else "control", NOTHING, NOTHING)]):
+    for row, cells in enumerate(differing or [("nothing" if arm.like else "control", NOTHING, NOTHING)]):
         first = row == 0
-        yield (arm.name if first else "", (arm.base or "") if first else "", *cells, str(arm.finished) if first else "")
+        yield (arm.name if first else "", (arm.like or "") if first else "", *cells, str(arm.finished) if first else "")
 
 
 def corpora_table(material: Material) -> Table | None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from ablab.analysis.export import write_files
 from ablab.analysis.report import background, contents
 from ablab.analysis.report.data import data_tables
-from ablab.analysis.report.figures import draw_figures
+from ablab.analysis.report.figures import SCREEN, draw_figures
 from ablab.analysis.report.material import Material
 from ablab.analysis.report.page import make_page
 from ablab.analysis.report.tables import Table, to_csv, to_latex
@@ -34,6 +35,15 @@ def build_report(material: Material, folder: Path) -> Path:
         (tables / f"{table.name}.csv").write_text(to_csv(table), encoding="utf-8")
     page = folder / PAGE
     page.write_text(make_page(material, figures), encoding="utf-8")
+    return page
+
+
+def build_page(material: Material, folder: Path) -> Path:
+    """Write `report.html` alone, with the same bytes as `build_report`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory() as pictures:
+        page = folder / PAGE
+        page.write_text(make_page(material, draw_figures(material, Path(pictures), SCREEN)), encoding="utf-8")
     return page
 
 

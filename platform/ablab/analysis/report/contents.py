@@ -28,8 +28,8 @@ def claims_table(material: Material) -> Table:
         notes=(
             (
                 "Supported: the whole 95 % interval is what the claim says; contradicted: none is; else inconclusive. "
-                "p is two-sided against the claim's margin; Holm's family is every declared claim. 'Finds': the smallest "
-                "true difference that a run like this finds with 80 % power."
+                "p is two-sided against the claim's margin; Holm's family is every declared claim. 'Finds': the "
+                "smallest true difference that a run like this finds with 80 % power."
             ),
         ),
     )
@@ -53,7 +53,7 @@ def _claim_row(claim: ClaimResult, material: Material) -> tuple[str, ...]:
 def _said(claim: ClaimResult) -> str:
     sign = {"greater": ">", "less": "<", "different": "≠"}[claim.direction]
     margin = -claim.margin if claim.direction == "less" and claim.margin else claim.margin
-    return f"{sign} {f'±{margin:g}' if claim.direction == 'different' and margin else f'{margin:g}'}"
+    return f"{sign}\u00a0{f'±{margin:g}' if claim.direction == 'different' and margin else f'{margin:g}'}"
 
 
 def effect_text(effect: Effect) -> str:
@@ -71,17 +71,17 @@ def _p(value: float | None) -> str:
 
 def scores_table(material: Material) -> Table:
     """Mean ± standard deviation of every arm, beside chance and models that are no arm."""
-    comparison = material.comparison
+    comparison = material.shown
     columns = score_columns(comparison, comparison.metrics)
     rows = tuple((m.name, *(c.cells[row].plain for c in columns)) for row, m in enumerate(comparison.metrics))
-    several = len(comparison.replicates) > 1
-    title = "Scores in %" + (f", mean ± standard deviation over {len(comparison.replicates)} replicates" * several)
+    most = max(arm.finished for arm in material.arms)
+    title = "Scores in %" + (f", mean ± standard deviation over {most} replicates" if most > 1 else ", one replicate")
     return Table("scores", title, ("metric", *(c.header for c in columns)), rows, marks=_kinds(material))
 
 
 def effects_table(material: Material) -> Table:
     """Differences from the control, arms side by side."""
-    comparison = material.comparison
+    comparison = material.shown
     arms = [arm for arm in comparison.arms if arm != comparison.control]
     columns = [effect_column(comparison, arm, comparison.metrics) for arm in arms]
     rows = tuple((m.name, *(c.cells[row].plain.strip() for c in columns)) for row, m in enumerate(comparison.metrics))
@@ -118,12 +118,12 @@ def sizes_table(material: Material) -> Table:
         )
         for e in material.comparison.effects
     )
-    head = ("arms", "metric", "interval speaks of", "effect", "p", "relative %", "Cohen's h", "Hedges' g", "finds")
+    head = ("arms", "metric", "speaks of", "effect", "p", "relative %", "Cohen's h", "Hedges' g", "finds")
     notes = (
         (
             "p is not adjusted here. 'Finds': the smallest true difference that a run like this finds with 80 % power. "
-            "Study: its own bootstrap (1,000 draws of the items, bounds averaged over seeds), which speaks of neither new "
-            "seeds nor their spread: shown beside, not used."
+            "Study: its own bootstrap (1,000 draws of the items, bounds averaged over seeds), which speaks of neither "
+            "new seeds nor their spread: shown beside, not used."
         ),
     )
     return Table("effect-sizes", "Effect sizes", (*head, "study", "items", "replicates"), rows, left=3, notes=notes)
@@ -185,8 +185,8 @@ def components_table(material: Material) -> Table | None:
     head = ("arms", "metric", "training seed", "generation seed", "rest", "items", "seeds", "unit")
     notes = (
         (
-            "Standard deviations of one replicate's difference by source, from a crossed block of seeds. 'Rest' is their "
-            "interaction and the noise of answers. With few seeds these are rough."
+            "Standard deviations of one replicate's difference by source, from a crossed block of seeds. 'Rest' is "
+            "their interaction and the noise of answers. With few seeds these are rough."
         ),
     )
     return Table("components", "Variance components", head, rows, left=2, notes=notes) if rows else None

@@ -5,19 +5,19 @@ matplotlib is imported when a figure is drawn. The same material gives the same 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import cycle
 from pathlib import Path
 from typing import Any
 
-from ablab.analysis.comparison import Metric
+from ablab.analysis.comparison import Effect, Metric
 from ablab.analysis.plot import COLOURS, MARKERS, make_figure, plot_effects, undated
 from ablab.analysis.report.material import FactorCurve, Line, Material, TaskEffect
 from ablab.analysis.report.tasks import by_suite
 from ablab.analysis.table import HEADLINE
 
-ENDINGS = (".svg", ".pdf", ".png")
+PAPER, SCREEN = (".svg", ".pdf", ".png"), (".svg",)
 STYLE: dict[Any, Any] = {
     "svg.hashsalt": "ablab",
     "svg.fonttype": "path",
@@ -41,6 +41,7 @@ class Drawn:
     words: str
     """What a reader must know to read it; plain text."""
     folder: Path
+    endings: tuple[str, ...]
 
     @property
     def svg(self) -> Path:
@@ -48,40 +49,41 @@ class Drawn:
 
     @property
     def paths(self) -> tuple[Path, ...]:
-        return tuple(self.folder / f"{self.name}{ending}" for ending in ENDINGS)
+        return tuple(self.folder / f"{self.name}{ending}" for ending in self.endings)
 
 
-def draw_figures(material: Material, folder: Path) -> tuple[Drawn, ...]:
+def draw_figures(material: Material, folder: Path, endings: tuple[str, ...] = PAPER) -> tuple[Drawn, ...]:
     """Every figure that the material has something for."""
     import matplotlib as mpl
 
     folder.mkdir(parents=True, exist_ok=True)
     with mpl.rc_context(STYLE):
-        return tuple(_figures(material, folder))
+        return tuple(_figures(material, lambda *told: Drawn(*told, folder, endings)))
 
 
-def _figures(material: Material, folder: Path) -> Iterator[Drawn]:
+def _figures(material: Material, named: Callable[[str, str, str], Drawn]) -> Iterator[Drawn]:
     control = material.comparison.control
     if material.comparison.effects:
-        drawn = Drawn("effects", "Effects by group and suite", _scope(material), folder)
+        drawn = named("effects", "Effects by group and suite", _scope(material))
         for path in drawn.paths:
-            plot_effects(material.comparison, path)
+            plot_effects(material.shown, path)
         yield drawn
     for suite, tasks in by_suite(material.tasks):
         words = f"Paired difference from {control} in points, 95 % intervals. {len({t.effect.metric for t in tasks})} "
-        words += "tasks are looked at and nothing is corrected for that: a place to look, not to conclude."
-        drawn = Drawn(f"tasks-{suite}", f"Effects by task: {suite}", words, folder)
+        words += "tasks are looked at and nothing is corrected for that: a place to look, not to conclude. Intervals "
+        words += "that leave the axis are cut."
+        drawn = named(f"tasks-{suite}", f"Effects by task: {suite}", words)
         yield _save(drawn, _task_figure(material, tasks))
     if material.curves.train or material.curves.validation:
         words = "Mean over replicates; the band is their range. Training loss is the mean over bins of steps and, in a "
         words += "mixture, of real and synthetic text together; validation loss is of real text in every arm."
-        yield _save(Drawn("learning-curves", "Learning curves", words, folder), _learning_figure(material))
+        yield _save(named("learning-curves", "Learning curves", words), _learning_figure(material))
     for number, curve in enumerate(material.factors, 1):
         rest = f" ({curve.rest})" if curve.rest else ""
         words = f"Paired difference from {control} by {curve.factor}{rest}, with its 95 % interval at every value as "
         words += "a band. Intervals hold value by value, not for the curve as a whole."
         title = f"{_short(curve.factor).capitalize()}{rest}"
-        yield _save(Drawn(f"factor-{number}", title, words, folder), _factor_figure(material, curve))
+        yield _save(named(f"factor-{number}", title, words), _factor_figure(material, curve))
 
 
 def _scope(material: Material) -> str:
@@ -102,7 +104,7 @@ def arm_styles(material: Material) -> dict[str, dict[str, Any]]:
     control = material.comparison.control
     styles = {control: {"color": CONTROL_COLOUR, "marker": "o", "linestyle": "-"}}
     colours = COLOURS[:-1]  # the last is the control's
-    others = [arm for arm in material.comparison.arms if arm != control]
+    others = [arm for arm in material.shown.arms if arm != control]
     for index, (arm, marker) in enumerate(zip(others, cycle(MARKERS), strict=False)):
         line = LINES[index // len(colours) % len(LINES)]
         styles[arm] = {"color": colours[index % len(colours)], "marker": marker, "linestyle": line}
@@ -112,7 +114,7 @@ def arm_styles(material: Material) -> dict[str, dict[str, Any]]:
 def _task_figure(material: Material, tasks: Sequence[TaskEffect]) -> Any:
     """A panel per arm, tasks from top to bottom in the order of the suite."""
     names = list(dict.fromkeys(one.effect.metric for one in tasks))
-    arms = [arm for arm in material.comparison.arms if any(one.effect.arm == arm for one in tasks)]
+    arms = [arm for arm in material.shown.arms if any(one.effect.arm == arm for one in tasks)]
     styles = arm_styles(material)
     row = 0.17 if len(names) > MANY_TASKS else 0.26
     figure = make_figure(2.2 + 1.7 * len(arms), 0.9 + row * len(names))
@@ -126,14 +128,24 @@ def _task_figure(material: Material, tasks: Sequence[TaskEffect]) -> Any:
                 axis.plot((effect.interval.low, effect.interval.high), (height, height), color=colour, linewidth=1.3)
             axis.plot(effect.estimate, height, styles[arm]["marker"], color=colour, markersize=3.6)
         axis.set_title(arm, fontsize=9)
-        axis.tick_params(labelsize=6.5 if len(names) > MANY_TASKS else 8, length=2)
+        axis.tick_params(axis="x", labelsize=7, length=2)
+        axis.tick_params(axis="y", labelsize=6.5 if len(names) > MANY_TASKS else 8, length=0)
         axis.grid(axis="y", color="#EEEEEE", linewidth=0.6)
         axis.set_axisbelow(True)
         axis.spines[["top", "right", "left"]].set_visible(False)
     axes[0].set_yticks(range(len(names)), names)
     axes[0].set_ylim(len(names) - 0.4, -0.6)
+    limit = _limit([one.effect for one in tasks])
+    axes[0].set_xlim(-limit, limit)
     figure.supxlabel(f"difference from {material.comparison.control} in points", fontsize=9)
     return figure
+
+
+def _limit(effects: Sequence[Effect]) -> float:
+    """Of an axis that shows every estimate and nine of ten intervals whole: two replicates make some endless."""
+    ends = sorted(max(-e.interval.low, e.interval.high) for e in effects if e.interval is not None)
+    widest = ends[int(0.9 * (len(ends) - 1))] if ends else 0.0
+    return 1.1 * max([widest, *(abs(effect.estimate) for effect in effects)]) or 1.0
 
 
 def _learning_figure(material: Material) -> Any:
@@ -154,7 +166,7 @@ def _learning_figure(material: Material) -> Any:
         axis.tick_params(labelsize=8)
         axis.grid(color="#EEEEEE", linewidth=0.6)
         axis.spines[["top", "right"]].set_visible(False)
-    handles, labels = axes[0].get_legend_handles_labels()
+    handles, labels = axes[-1].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=min(4, len(labels)), frameon=False, fontsize=8)
     return figure
 
@@ -179,7 +191,7 @@ def _factor_figure(material: Material, curve: FactorCurve) -> Any:
     """A panel per metric: aggregate, groups, perplexity; single suites only where there is nothing else."""
     metrics = sorted(material.comparison.metrics, key=lambda metric: HEADLINE.index(metric.kind))
     chosen = [metric for metric in metrics if metric.kind != "suite"] or metrics
-    across = min(FACTOR_PANELS_ACROSS, len(chosen))
+    across = 2 if len(chosen) == 4 else min(FACTOR_PANELS_ACROSS, len(chosen))
     down = -(-len(chosen) // across)
     figure = make_figure(2.6 * across + 0.3, 2.4 * down + 0.3)
     axes = figure.subplots(down, across, squeeze=False).ravel()

@@ -27,6 +27,8 @@ th, td { padding: .28rem .7rem .28rem 0; text-align: left; vertical-align: top; 
 thead th { border-bottom: 1.5px solid var(--ink); vertical-align: bottom; color: var(--dim); }
 tbody tr:last-child > * { border-bottom: 1.5px solid var(--ink); }
 .n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; padding-left: .7rem; }
+tbody th { white-space: nowrap; }
+.mono tbody th { white-space: normal; }
 tr.headline > * { font-weight: 600; }
 .mono table { font-family: ui-monospace, "DejaVu Sans Mono", Menlo, Consolas, monospace; font-size: .72rem; }
 .mono caption { font-family: system-ui, -apple-system, "Segoe UI", "DejaVu Sans", Arial, sans-serif;
@@ -58,7 +60,7 @@ figcaption { max-width: 50rem; margin-top: .3rem; }
   .wide { overflow: visible; }
   table { font-size: 7.5pt; } .mono table { font-size: 6pt; }
   thead { display: table-header-group; }
-  .n { white-space: normal; }
+  .n, tbody th { white-space: normal; }
   figure img { max-height: 245mm; width: auto; }
   .samples { grid-template-columns: repeat(2, 1fr); } .samples > div { background: #fff; break-inside: avoid; }
 }

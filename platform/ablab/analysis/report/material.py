@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ablab.analysis.comparison import Comparison, Effect
@@ -12,7 +12,7 @@ from ablab.spec.ablation import Design
 
 @dataclass(frozen=True)
 class Change:
-    """One leaf in which an arm differs from the arm that it is an edit of; None is a leaf that is not there."""
+    """One leaf in which an arm differs from the arm that it is told by; None is a leaf that is not there."""
 
     path: str
     before: str | None
@@ -24,8 +24,8 @@ class ArmText:
     """An arm and what exactly differs, in the normal form of the recipes (what cannot matter is left out)."""
 
     name: str
-    base: str | None
-    """The arm that it is an edit of; None for the control."""
+    like: str | None
+    """The earlier arm that it is told by; None for the control."""
     changes: tuple[Change, ...]
     seed_offset: int
     finished: int
@@ -200,3 +200,10 @@ class Material:
     samples: tuple[Samples, ...]
     costs: Costs
     provenance: Provenance
+
+    @property
+    def shown(self) -> Comparison:
+        """The comparison without arms that have no result: they would be empty columns."""
+        finished = {arm.name for arm in self.arms if arm.finished}
+        arms = tuple(arm for arm in self.comparison.arms if arm in finished or arm == self.comparison.control)
+        return replace(self.comparison, arms=arms)

@@ -118,7 +118,10 @@ def _claim(claim: ClaimResult, material: Material) -> str:
 
 
 def _remarks(material: Material) -> str:
-    notes = [f"Missing: {', '.join(material.comparison.missing)}"] if material.comparison.missing else []
+    absent = [arm.name for arm in material.arms if not arm.finished]
+    single = [one for one in material.comparison.missing if one.rpartition(" ")[0] not in absent]
+    notes = [f"Arms without any result: {', '.join(absent)}"] if absent else []
+    notes += [f"Missing replicates: {', '.join(single)}"] if single else []
     notes += [f"Note: {note}" for note in material.comparison.notes]
     return "".join(f'<p class="note">{_text(note)}</p>' for note in notes)
 

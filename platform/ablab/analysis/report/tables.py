@@ -35,6 +35,8 @@ LATEX = {
     "…": r"\ldots{}",
     "–": "--",
     "·": r"$\cdot$",
+    "≠": r"$\neq$",
+    "\u00a0": "~",
 }
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet would compute such a cell
 
@@ -111,7 +113,7 @@ def to_latex(table: Table) -> str:
 
 def latex(text: str) -> str:
     """Text that LaTeX prints as it is; a leading minus of a number becomes a real one, line breaks become blanks."""
-    flat = " ".join(plain(text).split())
+    flat = " ".join(plain(text).replace("\u00a0", "\ue000").split()).replace("\ue000", "\u00a0")
     number = flat[:1] == "-" and flat[1:2].isdigit()
     escaped = "".join(LATEX.get(letter, letter) for letter in (flat[1:] if number else flat))
     # a row that begins with [ would be read as the optional argument of the \\ before it
