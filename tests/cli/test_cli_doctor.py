@@ -18,17 +18,18 @@ from ablab.cli.checks import VARIABLES, TrainingProbe, disk_check, package_check
 from ablab.cli.checks_places import (
     data_check,
     ewok_check,
-    file_system,
     hub_check,
     place_checks,
     registry_check,
     store_check,
+    studies_check,
     tracking_check,
 )
 from ablab.registry.declarations import load_declarations
 from ablab.registry.registry import open_registry
 from ablab.settings import Settings, load_settings
 from ablab.spec import BabyLMSuite, Recipe
+from ablab.store.filesystems import file_system
 
 
 @pytest.fixture
@@ -72,6 +73,7 @@ def test_doctor_exits_1_and_shows_one_line_a_check_when_something_fails(tmp_path
     more = {
         "ABLAB_PROJECT": str(tmp_path),
         "ABLAB_REGISTRY_URL": "postgresql://user:secret@127.0.0.1:1/none",
+        "ABLAB_STUDY_URL": "postgresql://user:secret@127.0.0.1:1/none",
         "MLFLOW_TRACKING_URI": "http://user:secret@127.0.0.1:1",
         "ABLAB_EWOK_PASSWORD": "secret",
         "ABLAB_STOR": "x",
@@ -86,11 +88,12 @@ def test_doctor_exits_1_and_shows_one_line_a_check_when_something_fails(tmp_path
     assert {name for name, line in lines.items() if line.startswith("fail")} == {
         "project",
         "registry",
+        "studies",
         "mlflow",
         "training",
     }
     assert "did you mean 'ABLAB_STORE'" in lines["settings"]
-    assert "4 failed" in done.stdout
+    assert "5 failed" in done.stdout
 
 
 def test_packages_are_checked_against_what_pyproject_states() -> None:
@@ -153,7 +156,10 @@ def test_a_registry_is_absent_then_up_to_date_then_old_then_not_its_own(settings
 
 
 def test_a_file_that_is_no_database_fails(settings: Settings) -> None:
+    assert "made by the first study" in studies_check(settings).found
     settings.home.mkdir()
+    (settings.home / "studies.db").write_text("text " * 1000)
+    assert studies_check(settings).state == "fail"
     (settings.home / "registry.db").write_text("text " * 1000)
     (settings.home / "mlflow.db").write_text("text " * 1000)
     assert registry_check(settings).state == "fail"

@@ -24,7 +24,7 @@ from ablab.settings import Settings
 
 State = Literal["ok", "warn", "fail"]
 
-PROBE_SECONDS = 120.0  # a training process needs 5 to 8 s to start on an idle core
+PROBE_SECONDS = 300.0  # a training process needs 5 to 8 s to start on an idle core
 VARIABLES = {
     *("ABLAB_PROJECT", "ABLAB_HOME", "ABLAB_STORE", "ABLAB_REGISTRY_URL", "ABLAB_DATA", "ABLAB_EWOK_PASSWORD"),
     "ABLAB_STUDY_URL",

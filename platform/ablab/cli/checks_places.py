@@ -23,6 +23,7 @@ from ablab.registry.database import Database
 from ablab.registry.declarations import FOLDER, Declarations, load_declarations
 from ablab.registry.schema import HEAD, stored_revision
 from ablab.runner.prepare import open_store
+from ablab.search.places import study_place
 from ablab.settings import Settings, redact
 from ablab.spec.recipe import Recipe
 from ablab.spec.suites import BabyLMSuite
@@ -46,6 +47,7 @@ def place_checks(settings: Settings) -> Iterator[Check]:
     yield project_check(settings, declared)
     yield store_check(settings)
     yield registry_check(settings)
+    yield studies_check(settings)
     yield tracking_check(settings, declared)
     yield data_check(settings, recipes)
     yield ewok_check(recipes, os.environ)
@@ -139,6 +141,17 @@ def registry_check(settings: Settings) -> Check:
     return Check("registry", "ok", f"{database.shown}: reachable, tables up to date ({HEAD})")
 
 
+def studies_check(settings: Settings) -> Check:
+    """The database of the trials of studies can be reached."""
+    try:
+        place = study_place(settings.study_url)
+    except InputError as error:
+        return Check("studies", "fail", *_halves(error))
+    if place.path is not None and not place.path.exists():
+        return _absent("studies", place.shown, place.path, "study")
+    return Check("studies", "ok", f"{place.shown}: reachable")
+
+
 def tracking_check(settings: Settings, declared: Declarations) -> Check:
     """MLflow can be reached, and its database is of the installed MLflow."""
     shown, path = redact(settings.tracking_uri), sqlite_path(settings.tracking_uri)
@@ -181,15 +194,15 @@ def _newest_mlflow_revision() -> str | None:
     return ScriptDirectory(str(Path(found.origin).parent / "store" / "db_migrations")).get_current_head()
 
 
-def _absent(name: str, shown: str, path: Path) -> Check:
-    """A SQLite file that the first run makes, if it can."""
+def _absent(name: str, shown: str, path: Path, maker: str = "run") -> Check:
+    """A SQLite file that the first run (or study) makes, if it can."""
     folder = nearest(path.parent)
     try:
         tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
         found = f"{shown} cannot be made: {folder} cannot be written ({error.strerror})"
         return Check(name, "fail", found, "set ABLAB_HOME to another place")
-    return Check(name, "ok", f"{shown}: made by the first run")
+    return Check(name, "ok", f"{shown}: made by the first {maker}")
 
 
 def data_check(settings: Settings, recipes: Recipes) -> Check:
