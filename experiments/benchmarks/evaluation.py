@@ -243,7 +243,10 @@ def measure(root: Path, rounds: int) -> dict[str, Any]:
         said[name] = predictions(built)
         print(name, json.dumps({part: round(spent, 2) for part, spent in seconds.items()}), flush=True)
 
-    batch = {precision: best_batch(root, precision) for precision in DTYPES}
+    some = some_requests(root)
+    batch = {precision: best_batch(root, precision, some) for precision in DTYPES}
+    for precision in DTYPES:  # the peer is warm by now
+        lm.ScoredLM(ours(root, precision, Clock()), words).loglikelihood(some)
     for _ in range(rounds):
         turn("ours_first", lambda clock: lm.ScoredLM(ours(root, "fp32", clock), words), True)
         turn("ours_later", lambda clock: lm.ScoredLM(ours(root, "bf16", clock), words), False)
@@ -253,14 +256,17 @@ def measure(root: Path, rounds: int) -> dict[str, Any]:
     return summary(runs, said) | {"peer_batch": batch, "runs": runs}
 
 
-def best_batch(root: Path, precision: str) -> int:
-    """The size at which the peer answers some requests of every suite fastest."""
-    tasks = harness.build(root / "suite", {}).task_dict["tasks"].values()
+def some_requests(root: Path) -> list[Any]:
+    """Requests from all over the suites."""
     requests: list[Any] = []
-    for task in tasks:
+    for task in harness.build(root / "suite", {}).task_dict["tasks"].values():
         task.build_all_requests()
         requests += task.instances
-    some = requests[:: max(1, len(requests) // PROBED)]
+    return requests[:: max(1, len(requests) // PROBED)]
+
+
+def best_batch(root: Path, precision: str, some: list[Any]) -> int:
+    """The size at which the peer answers some requests fastest."""
     spent = {}
     for batch in BATCHES:
         model, clock = peer(root, precision, Clock(), batch), Clock()
