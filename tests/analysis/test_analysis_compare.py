@@ -93,7 +93,7 @@ def test_missing_arms_and_replicates_are_listed_and_their_claims_not_run(
     assert found.missing == ("mixed t2-g2", "masked t1-g1", "masked t2-g2")
     assert [claim.verdict for claim in found.claims][1] == "not run"
     assert "from 1 of 2 replicates" in found.claims[0].words
-    assert "Missing: mixed t2-g2, masked t1-g1, masked t2-g2" in printed(found)
+    assert "Missing: all of masked, mixed t2-g2" in printed(found)
     assert found.score("masked", "reasoning").mean is None
 
 

@@ -205,7 +205,7 @@ def test_a_plan_of_data_that_is_not_there_is_costed_with_a_note(
     output = capsys.readouterr().out
     assert not caught.value.code
     assert "note:" in output
-    assert "tinybabylm" in output
+    assert "roneneldan--TinyStories" in output
     assert not home.exists()
 
 

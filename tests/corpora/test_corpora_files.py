@@ -216,10 +216,22 @@ def test_the_same_documents_in_another_format_are_found(tmp_path: Path) -> None:
     write(tmp_path, "rows/c.jsonl", texts(300, 4))
     pair = [files(), files("other", train=["rows/a.parquet", "rows/b.jsonl"])]
     [fault] = faults(recipe(pair), tmp_path)
-    assert "'mine' and 'other' have the same documents (about 8" in fault  # 250 of 300
+    assert "'mine' and the train text of 'other' have the same documents (about 8" in fault  # 250 of 300
     write(tmp_path, "rows/a.parquet", rows[250:])
     pair = [files(), files("other", train=["rows/a.parquet", "rows/c.jsonl"])]  # 150 of 400
     assert resolve_recipe(recipe(pair), tmp_path).corpus.sources
+
+
+def test_a_text_that_another_source_holds_out_is_found_beside_other_faults(tmp_path: Path) -> None:
+    write(tmp_path, "books/a.txt", texts(60))
+    write(tmp_path, "rows/b.jsonl", texts(300, 3))
+    write(tmp_path, "rows/held.jsonl", texts(60))
+    write(tmp_path, "rows/test.jsonl", texts(60, 5))
+    other = files("other", train=["rows/b.jsonl"], validation=["rows/held.jsonl"], test=["rows/test.jsonl"])
+    mine = files(train=["books/a.txt"], words=10_000_000)
+    found = faults(recipe([mine, other | {"held_out_share": None}]), tmp_path)
+    assert any("words=10000000 is more than" in fault for fault in found), found
+    assert any("the validation text of 'other' have the same documents" in fault for fault in found), found
 
 
 def test_a_file_that_two_sources_name_is_found_by_its_content(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from rich.box import SIMPLE_HEAD
@@ -53,7 +53,11 @@ class Grid:
 
 
 def render(comparison: Comparison, console: Console) -> None:
-    """Print the comparison. Columns that do not fit the console's width continue in a further block."""
+    """Print the comparison; arms without a result are named, not tabled.
+
+    Columns that do not fit the console's width continue in a further block.
+    """
+    comparison = without_absent(comparison)
     console.print(Text(f"Scores in %, {_replicates(comparison)}", style="bold"))
     many = len(comparison.arms) > MANY_ARMS
     metrics = sorted(comparison.metrics, key=lambda m: HEADLINE.index(m.kind)) if many else comparison.metrics
@@ -69,6 +73,20 @@ def render(comparison: Comparison, console: Console) -> None:
     for line in _remarks(comparison):
         console.print(Padding(Text(line, style="dim"), (0, 0, 0, 2), expand=False))
     _print_claims(console, comparison)
+
+
+def without_absent(comparison: Comparison) -> Comparison:
+    """The comparison without the arms that have no result at all; a note names them, and what else is missing."""
+    present = {score.arm for score in comparison.scores if score.mean is not None}
+    absent = [arm for arm in comparison.arms if arm not in present]
+    missing = [label for label in comparison.missing if label.rpartition(" ")[0] not in absent]
+    return replace(
+        comparison,
+        arms=tuple(arm for arm in comparison.arms if arm in present),
+        scores=tuple(score for score in comparison.scores if score.arm in present),
+        effects=tuple(effect for effect in comparison.effects if effect.arm in present),
+        missing=(*([f"all of {', '.join(absent)}"] if absent else []), *missing),
+    )
 
 
 def _grid(metrics: Sequence[Metric], columns: Sequence[Column]) -> Grid:
@@ -90,7 +108,7 @@ def _broken(name: str) -> list[str]:
 
 
 def _replicates(comparison: Comparison) -> str:
-    count = len(comparison.replicates)
+    count = max((sum(v is not None for v in score.values) for score in comparison.scores), default=0)
     return "one replicate" if count == 1 else f"mean ± standard deviation over {count} replicates"
 
 

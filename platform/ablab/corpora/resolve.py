@@ -6,11 +6,11 @@ The only step of planning that reads files. Imports neither torch nor pyarrow, u
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import combinations, islice
+from itertools import combinations, islice, product
 from pathlib import Path
 
 from ablab.corpora.filecheck import FactCache
-from ablab.corpora.fingerprints import estimated_overlap
+from ablab.corpora.fingerprints import Sketch, estimated_overlap
 from ablab.corpora.resolve_sources import Found, resolve_source
 from ablab.corpora.resolve_suites import resolve_suites
 from ablab.corpora.sources import FILES, read_source
@@ -36,14 +36,17 @@ def resolve_recipe(recipe: Recipe, data: Path, cache: Path | None = None) -> Rec
     corpus = recipe.corpus.model_copy(update={"sources": tuple(one.source for one in sources), "words": None})
     usable = all(one.words.keys() == FILES.keys() for one in sources)  # else what is not is named already
     faults = [fault for one in sources for fault in one.faults]
+    copies: list[str] = []
     if usable:
         for one in sources:
             faults += [] if one.faults else _document_faults(one, corpus.split_seed)
-        faults += [*_total_faults(recipe, sources), *_copy_faults([one.source for one in sources])]
-        faults += [] if faults else _overlap_faults(sources)
-    if usable and not faults:
+        faults += _total_faults(recipe, sources)
+        copies = [*_copy_faults([one.source for one in sources]), *_overlap_faults(sources)]
+        faults += copies
+    if usable and not copies:  # a corpus of copies may have too little text to make a vocabulary of
         train = sum(one.words["train"] for one in sources)
-        faults += vocabulary_faults(corpus, recipe.tokenizer, train, facts)
+        unsupported = list(vocabulary_faults(corpus, recipe.tokenizer, train, facts))
+        faults += [fault for fault in unsupported if not faults or fault.startswith("tokenizer.vocab_size")]
     suites, found = resolve_suites(recipe.evaluation.suites, data, facts)
     faults += found
     facts.save()
@@ -127,11 +130,33 @@ def _contents(source: Source) -> list[tuple[str, str]]:
 
 
 def _overlap_faults(sources: Sequence[Found]) -> Iterator[str]:
-    """The same documents in other files or formats: one source would vanish as duplicates of the other."""
+    """The same documents in other files or formats: one text would vanish as duplicates of the other.
+
+    Texts with one content are named already. Few documents inside many (a small source that a large one holds whole)
+    are beyond what sketches can tell; the corpus stage finds them.
+    """
     for one, other in combinations(sources, 2):
-        overlap = estimated_overlap(one.sketch, other.sketch) if one.sketch and other.sketch else None
-        if overlap is not None and overlap > MOST_OVERLAP:
-            yield (
-                f"corpus: the sources {one.source.name!r} and {other.source.name!r} have the same documents (about "
-                f"{overlap:.0%} of the smaller one's train documents, estimated); leave one of them out"
-            )
+        pairs = product(one.sketches.items(), other.sketches.items())
+        yield from islice((fault for pair in pairs for fault in _overlap(one.source, other.source, *pair)), 1)
+
+
+def _overlap(one: Source, other: Source, here: tuple[str, Sketch], there: tuple[str, Sketch]) -> Iterator[str]:
+    """The fault of two texts that have the same documents."""
+    (split, first), (second_split, second) = here, there
+    if not first or not second or _same_content(one, split, other, second_split):
+        return
+    overlap = estimated_overlap(first, second)
+    if overlap is not None and overlap > MOST_OVERLAP:
+        yield (
+            f"corpus: the {split} text of {one.name!r} and the {second_split} text of {other.name!r} have the same "
+            f"documents (about {overlap:.0%} of the smaller one's, estimated); leave one of them out"
+        )
+
+
+def _same_content(one: Source, split: str, other: Source, there: str) -> bool:
+    """True where both splits have a text with one digest."""
+    if isinstance(one, MicroworldSource) or isinstance(other, MicroworldSource):
+        return False
+    found = (one.digests.get(split, ()), other.digests.get(there, ()))
+    first, second = (of if isinstance(of, tuple) else (of,) for of in found)
+    return bool(set(first) & set(second))

@@ -29,8 +29,8 @@ class Found:
     source: Source
     words: dict[str, int] = field(default_factory=dict)
     """That it gives to every split; without all of them some text of it is unusable, and a fault says so."""
-    sketch: Sketch = ()
-    """Of all its train documents."""
+    sketches: dict[str, Sketch] = field(default_factory=dict)
+    """Of its documents, by split."""
     faults: list[str] = field(default_factory=list)
 
 
@@ -53,7 +53,8 @@ def resolve_source(source: Source, corpus: Corpus, data: Path, facts: FactCache)
         faults += _word_faults(source, stated, corpus, split, held)
         asked = words_of(stated, split)
         words[split] = held if asked is None else min(asked, held)
-    return Found(stated, words, merged(part.sketch for part in _parts(texts, "train")), faults)
+    sketches = {split: merged(part.sketch for part in _parts(texts, split)) for split in FILES}
+    return Found(stated, words, sketches, faults)
 
 
 def _located(
