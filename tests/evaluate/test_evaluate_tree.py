@@ -27,7 +27,8 @@ some_queries = st.lists(
 
 def crowd(count: int, seed: int = 0, length: int = 40) -> list[Query]:
     """Texts that often begin alike, also up to the whole of another one."""
-    draw, made = random.Random(seed), [(1, 5)]
+    draw = random.Random(seed)
+    made: list[tuple[int, ...]] = [(1, 5)]
     for _ in range(count):
         start = draw.choice(made)
         start = start[: draw.randint(1, min(len(start), length - 1))]
