@@ -34,6 +34,8 @@ print("\\nloaded", json.dumps([code, [name for name in {heavy!r} if name in sys.
         (["ablab", "diff", f"{NAME}:ancestral", f"{NAME}:contrastive"], 0),
         (["ablab", "status"], 0),
         (["ablab", "data", "list", NAME, "--scale", "paper"], 0),
+        (["ablab", "claims"], 0),
+        (["ablab", "report", NAME], 2),
         (["ablab", "compare", NAME], 2),  # no result is stored here; it looks for them all the same
         (["run-ablation", NAME, "--plan"], 0),
         (["run-ablation", NAME, "--scale", "paper", "--plan"], 0),

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ablab.analysis.comparison import ClaimResult, Effect, RelativeChange
+from ablab.analysis.comparison import ClaimResult, Effect, Inference, RelativeChange
 from ablab.analysis.report.material import Material, TaskEffect
 from ablab.analysis.report.tables import Table
 from ablab.analysis.study import MU_DELTA_REL
 from ablab.analysis.table import effect_column, score_columns
 
 NOTHING = "–"
+SCOPES: dict[Inference, str] = {
+    "new items and replicates": "items, replicates",
+    "new replicates and right-or-wrong items": "(items), replicates",
+    "new replicates": "replicates",
+    "new items": "items",
+}
 STUDY_CHECKPOINT = "The study takes the best checkpoint on these suites themselves; this one was chosen beforehand."
 UNSTABLE = "unstable: the baseline is less than two standard errors from 0, so read the change in points"
 
@@ -105,7 +111,7 @@ def sizes_table(material: Material) -> Table:
         (
             f"{e.arm} − {e.against}",
             e.metric,
-            e.interval.inference if e.interval else "no interval",
+            SCOPES[e.interval.inference] if e.interval else "no interval",
             effect_text(e),
             _p(e.p),
             _number(e.relative, "+z.2f"),
@@ -118,10 +124,11 @@ def sizes_table(material: Material) -> Table:
         )
         for e in material.comparison.effects
     )
-    head = ("arms", "metric", "speaks of", "effect", "p", "relative %", "Cohen's h", "Hedges' g", "finds")
+    head = ("arms", "metric", "for new", "effect", "p", "relative %", "Cohen's h", "Hedges' g", "finds")
     notes = (
         (
-            "p is not adjusted here. 'Finds': the smallest true difference that a run like this finds with 80 % power. "
+            "'For new': what the interval speaks of; (items): right-or-wrong ones. p is not adjusted here. "
+            "'Finds': the smallest true difference that a run like this finds with 80 % power. "
             "Study: its own bootstrap (1,000 draws of the items, bounds averaged over seeds), which speaks of neither "
             "new seeds nor their spread: shown beside, not used."
         ),

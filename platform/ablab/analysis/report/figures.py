@@ -58,7 +58,7 @@ def draw_figures(material: Material, folder: Path, endings: tuple[str, ...] = PA
 
     folder.mkdir(parents=True, exist_ok=True)
     with mpl.rc_context(STYLE):
-        return tuple(_figures(material, lambda *told: Drawn(*told, folder, endings)))
+        return tuple(_figures(material, lambda name, title, words: Drawn(name, title, words, folder, endings)))
 
 
 def _figures(material: Material, named: Callable[[str, str, str], Drawn]) -> Iterator[Drawn]:

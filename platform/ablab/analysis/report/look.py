@@ -34,6 +34,8 @@ tr.headline > * { font-weight: 600; }
 .mono caption { font-family: system-ui, -apple-system, "Segoe UI", "DejaVu Sans", Arial, sans-serif;
   font-size: .875rem; }
 .mono td, .mono th { overflow-wrap: anywhere; min-width: 4rem; }
+#sizes table { font-size: .78rem; }
+#sizes td { white-space: nowrap; }
 .claims { list-style: none; padding: 0; margin: 0; }
 .claims li { display: grid; grid-template-columns: 9.5rem 1fr; gap: .1rem 1rem; padding: .65rem 0;
   border-bottom: 1px solid var(--line); }
@@ -58,7 +60,9 @@ figcaption { max-width: 50rem; margin-top: .3rem; }
   h2, h3, caption { break-after: avoid; }
   figure, .claims li, tr { break-inside: avoid; }
   .wide { overflow: visible; }
-  table { font-size: 7.5pt; } .mono table { font-size: 6pt; }
+  .version, .note, figcaption, .why { font-size: 8pt; }
+  table { font-size: 7.5pt; } #sizes table { font-size: 5.8pt; } #sizes .n { padding-left: .4rem; }
+  .mono table { font-size: 6pt; }
   thead { display: table-header-group; }
   .n, tbody th { white-space: normal; }
   figure img { max-height: 245mm; width: auto; }
