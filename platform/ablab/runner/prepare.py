@@ -89,7 +89,8 @@ def prepare(
     """Check everything and plan. Raises one `InputError` with every fault; computes nothing.
 
     To `plan`, data that is not there is a note, not a fault: a study can be costed before it is fetched. To `run`,
-    registry and tracking are reached too. part: the arms and replicates to plan, all by default. known: faults that the caller has found, to be told with the others.
+    registry and tracking are reached too. part: the arms and replicates to plan, all by default. known: faults that
+    the caller has found, to be told with the others.
     """
     faults, placement = list(known), None
     with collecting(faults):

@@ -39,7 +39,7 @@ class BabyLMSuite(Spec):
     """SHA-256 of each file, by file name; filled in by resolving."""
     task: SuiteTask = Field(default="sentence-pairs", json_schema_extra=INERT)
     files: tuple[str, ...] | None = Field(default=None, min_length=1, json_schema_extra=EXECUTION)
-    """File names that make the suite (EWoK: in its zip); a missing or another one is an error. None takes what there is."""
+    """File names that make the suite (EWoK: in its zip); a missing or another one is an error. None takes them all."""
     leading_space: bool = Field(default=False, json_schema_extra=INERT)
     """Reading only: tokenize the word with the space before it. The public pipeline does not (False)."""
 
