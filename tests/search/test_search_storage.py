@@ -21,7 +21,7 @@ from ablab.search import Float
 from ablab.search.places import Place, study_place
 from ablab.search.points import drawn
 from ablab.search.rows import rows_of
-from ablab.search.storage import CAUSE, OWNER, TakenOver, TrialStorage, counted
+from ablab.search.storage import CAUSE, IDENTITY, OWNER, TakenOver, TrialStorage, counted
 
 WORKER = """
 import sys, time
@@ -133,6 +133,19 @@ def test_a_failed_trial_is_tried_once_more_by_the_next_command(storage: TrialSto
     storage.tell(again, TrialState.COMPLETE, [1.0])
     rows = rows_of(storage.trials(), small_design().space)
     assert [(row.state, row.cause, row.retried_as) for row in rows] == [("failed", "why", 1), ("complete", "", None)]
+    assert counted(storage.trials()) == 1
+
+
+def test_of_equal_computations_that_end_together_one_counts(storage: TrialStorage) -> None:
+    trials = [storage.claim(3), storage.claim(3)]
+    for trial in trials:
+        assert trial is not None
+        storage.note(trial, **{IDENTITY: "same"})
+    for trial in trials:
+        assert trial is not None
+        storage.tell(trial, TrialState.COMPLETE, [1.0])
+    rows = rows_of(storage.trials(), small_design().space)
+    assert [row.duplicate_of for row in rows] == [None, 0]
     assert counted(storage.trials()) == 1
 
 

@@ -14,7 +14,7 @@ from ablab.errors import AblabError, InputError, RunError
 from ablab.runner.progress import View
 from ablab.search.fresh import judge_fresh
 from ablab.search.halves import load_half, value
-from ablab.search.outcome import Outcome, TrialRow, best_of
+from ablab.search.outcome import Outcome, TrialRow, best_of, copies_at_end
 from ablab.search.points import drawn
 from ablab.search.prepare import PreparedStudy, design_of
 from ablab.search.pruning import clearly_worse
@@ -39,7 +39,7 @@ from ablab.spec.lower import lower
 from ablab.spec.recipe import Recipe
 
 LOOK_AGAIN_S = 1.0
-EXHAUSTED = 25  # copies of earlier trials in a row: the space holds no other points, or hardly any
+EXHAUSTED = 10  # copies of earlier trials in a row, whoever drew them: the space holds hardly any other points
 
 Told = Callable[[], None]
 
@@ -57,7 +57,6 @@ class Search:
     notes: list[str] = field(default_factory=list)
     _began: float = field(default_factory=time.monotonic)
     _failures: int = 0
-    _copies: int = 0
 
     def run(self) -> Outcome:
         """Search until the budget is used, then judge the winners. Raises RunError after too many failures in a row."""
@@ -108,13 +107,14 @@ class Search:
                 f"{self._failures} trials in a row failed, the last, trial {last.number}, of: {last.cause}",
                 "fix the cause and run the same command again: it tries them once more and goes on",
             )
-        if self._copies >= EXHAUSTED:
-            self.notes.append(f"{self._copies} proposals in a row were copies of earlier trials: the space is searched")
+        rows = self.rows()
+        if copies_at_end(rows) >= EXHAUSTED:
+            self.notes.append(f"the last {EXHAUSTED} proposals were copies of earlier trials: the space is searched")
             return True
         if budget.hours is not None and time.monotonic() - self._began >= 3600 * budget.hours:
             self.notes.append(f"the time of this command is used: budget.hours={budget.hours:g}")
             return True
-        used = sum(row.seconds for row in self.rows()) / 3600
+        used = sum(row.seconds for row in rows) / 3600
         if budget.device_hours is not None and used >= budget.device_hours:
             self.notes.append(f"the computing time of the study is used: {used:.2f} of {budget.device_hours:g} hours")
             return True
@@ -150,7 +150,6 @@ class Search:
         if twin is not None:
             self._copy(trial, twin)
             return
-        self._copies = 0
         arm, title = f"trial-{trial.number}", f"trial {trial.number}"
         with self.bench.recorded(title, design_of(arm, recipe, design.replicates), {arm: resolved}) as one:
             before = self._spent(trial)
@@ -205,7 +204,6 @@ class Search:
 
     def _copy(self, trial: Trial, twin: TrialRow) -> None:
         """A point that is the same computation as an earlier one has its value, and costs and counts nothing."""
-        self._copies += 1
         self.view.note(f"trial {trial.number} is the same computation as trial {twin.number}")
         self.storage.note(trial, **{DUPLICATE: twin.number, REPLICATES: [list(one) for one in twin.replicates]})
         if twin.values is not None:

@@ -116,3 +116,15 @@ def losses(values: Sequence[float] | None, directions: Sequence[str]) -> tuple[f
     """Values of which less is better."""
     signs = [1.0 if direction == "minimize" else -1.0 for direction in directions]
     return tuple(sign * value for sign, value in zip(signs, values or (), strict=True))
+
+
+def copies_at_end(rows: Sequence[TrialRow]) -> int:
+    """How many of the last trials that have ended were copies of earlier ones, without another one between them."""
+    count = 0
+    for row in sorted(rows, key=lambda row: -row.number):
+        if row.state in ("running", "waiting"):
+            continue
+        if row.duplicate_of is None:
+            break
+        count += 1
+    return count

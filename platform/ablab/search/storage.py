@@ -165,7 +165,17 @@ class TrialStorage:
                     "silent for too long; its result is not counted",
                     "run the same command again: it goes on with the trials that are left",
                 )
+            if state == TrialState.COMPLETE and (twin := self._twin(stored)) is not None:
+                self._storage.set_trial_user_attr(trial._trial_id, DUPLICATE, twin)
             self._storage.set_trial_state_values(trial._trial_id, state, values)
+
+    def _twin(self, trial: FrozenTrial) -> int | None:
+        """A complete trial that is the same computation: two workers may have been at one point at the same time."""
+        identity = trial.user_attrs.get(IDENTITY)
+        for other in self._storage.get_all_trials(self._study_id, deepcopy=False, states=(TrialState.COMPLETE,)):
+            if identity and other.user_attrs.get(IDENTITY) == identity and DUPLICATE not in other.user_attrs:
+                return int(other.number)
+        return None
 
     def note(self, trial: Trial, **attributes: Any) -> None:
         """Keep facts about a trial beside it."""

@@ -1,0 +1,167 @@
+"""Real studies at scale tiny: two workers at once, a repeated command, failures, and what is left for people."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny_helper import ROOT, environment
+
+STUDY = """
+from ablab.search import {imports}
+from ablab.spec import Replicate, edit
+from experiments.scales import tiny
+
+STUDY = Study(
+    name="rates",
+    version=1,
+    question="Which rate?",
+    designs={{
+        "tiny": StudyDesign(
+            recipe=edit(tiny(), {{"schedule.steps": 5, {edits}}}),
+            space={space},
+            objectives=({objectives},),
+            sampler=RandomSampler(seed=1),
+            pruner=NoPruning(),
+            budget=Budget(trials=3, hours=None, device_hours=None, failures_in_a_row=2),
+            replicates=(Replicate(train_seed=1, generation_seed=1),),
+            fresh=(Replicate(train_seed=8, generation_seed=8), Replicate(train_seed=9, generation_seed=9)),
+        )
+    }},
+)
+"""
+IMPORTS = "Budget, Categorical, Float, Integer, NoPruning, Objective, RandomSampler, Study, StudyDesign"
+PERPLEXITY = 'Objective(metric="perplexity", direction="minimize")'
+REASONING = 'Objective(metric="reasoning", direction="maximize")'
+RATES = '{"schedule.learning_rate": Categorical(choices=(5e-3, 2e-3))}'
+
+
+def project(folder: Path, space: str, objectives: str, edits: str = "") -> Path:
+    (folder / "experiments/studies").mkdir(parents=True)
+    (folder / "ablations").mkdir()
+    for name in ("__init__", "scales", "tinybabylm", "babylm_suites"):
+        (folder / "experiments" / f"{name}.py").write_text((ROOT / "experiments" / f"{name}.py").read_text())
+    text = STUDY.format(imports=IMPORTS, space=space, objectives=objectives, edits=edits)
+    (folder / "experiments/studies/rates.py").write_text(text)
+    return folder
+
+
+def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+    code = "from ablab.cli.run_study import main; main()"
+    return subprocess.Popen(
+        [sys.executable, "-c", code, "rates", "--scale", "tiny", "--jobs", "1", *arguments],
+        env=environment(folder / "home", ABLAB_PROJECT=str(folder), OMP_NUM_THREADS="1"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finish(process: subprocess.Popen[str]) -> tuple[int, str, str]:
+    output, errors = process.communicate(timeout=500)
+    return process.returncode, output, errors
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[str, Any]]]:
+    """A study of two objectives whose space holds two points, searched by two workers at once, and once more."""
+    folder = project(tmp_path_factory.mktemp("study"), RATES, f"{PERPLEXITY}, {REASONING}")
+    ended = [finish(process) for process in [start(folder, "--json"), start(folder, "--json")]]
+    ended.append(finish(start(folder, "--json")))
+    assert [code for code, _, _ in ended] == [0, 0, 0], ended
+    return folder, [json.loads(output) for _, output, _ in ended]
+
+
+def test_two_workers_and_a_repeated_command_tell_the_same(searched: tuple[Path, list[dict[str, Any]]]) -> None:
+    _, told = searched
+    parts = [{name: one[name] for name in ("best", "winners", "base")} for one in told]
+    assert parts[0] == parts[1] == parts[2]
+    judged = told[0]["winners"][0]["judged"]
+    assert [one["metric"] for one in judged] == ["perplexity", "reasoning"]
+    assert all(one["low"] <= one["value"] <= one["high"] and len(one["fresh"]) == 2 for one in judged)
+
+
+def test_equal_points_are_recognised_and_cost_nothing(searched: tuple[Path, list[dict[str, Any]]]) -> None:
+    """The space holds two points, so it is searched before the budget of three trials is used."""
+    _, told = searched
+    rows = told[-1]["rows"]
+    originals = [row for row in rows if row["duplicate_of"] is None]
+    assert len({row["identity"] for row in originals if row["state"] == "complete"}) == 2
+    copies = [row for row in rows if row["duplicate_of"] is not None]
+    by_number = {row["number"]: row for row in rows}
+    assert copies and all(row["values"] == by_number[row["duplicate_of"]]["values"] for row in copies)
+    assert any("the space is searched" in note for note in told[-1]["notes"])
+
+
+def test_every_stage_was_computed_once_and_every_trial_is_recorded(
+    searched: tuple[Path, list[dict[str, Any]]],
+) -> None:
+    folder, told = searched
+    store = folder / "home/store"
+    assert not list((store / ".attempts").glob("*"))
+    records = [json.loads(path.read_text()) for path in (store / "executions").glob("*.json")]
+    assert {record["study"] for record in records} == {"rates"}
+    recorded = {record["id"] for record in records}
+    assert {one for row in told[-1]["rows"] for one in row["executions"]} <= recorded
+    assert {record["status"] for record in records} == {"finished"}
+    of_trials = [record["roles"] for record in records if " trial " in record["label"]]
+    stages = {tuple(s) for arms in of_trials for one in arms.values() for roles in one for s in roles.values()}
+    assert sum(row["computed"] for row in told[-1]["rows"]) == len(stages)
+
+
+def test_mlflow_has_the_study_its_trials_and_its_figures(searched: tuple[Path, list[dict[str, Any]]]) -> None:
+    folder, told = searched
+    import mlflow
+
+    client = mlflow.MlflowClient(f"sqlite:///{folder / 'home/mlflow.db'}")
+    experiment = client.get_experiment_by_name("study/rates")
+    runs = client.search_runs([experiment.experiment_id], max_results=1_000)
+    (parent,) = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
+    trials = {run.data.tags["ablab.trial"]: run for run in runs if run is not parent}
+    assert len(trials) == len(told[-1]["rows"]) == len(runs) - 1
+    for row in told[-1]["rows"]:
+        run = trials[str(row["number"])]
+        assert float(run.data.params["schedule.learning_rate"]) == row["edits"]["schedule.learning_rate"]
+        assert run.data.metrics["perplexity"] == pytest.approx(row["values"][0])
+        steps = client.get_metric_history(run.info.run_id, "replicate/perplexity")
+        assert [(point.step, point.value) for point in steps] == [(0, pytest.approx(row["replicates"][0][0]))]
+    files = {item.path for item in client.list_artifacts(parent.info.run_id, "figures")}
+    assert {"figures/pareto.png", "figures/history-perplexity.png", "figures/slice-reasoning.png"} <= files
+    assert parent.data.tags["mlflow.note.content"].startswith("trial ")
+
+
+def test_failed_trials_are_recorded_with_their_cause_and_end_the_search_after_a_number_in_a_row(tmp_path: Path) -> None:
+    """Of the widths only the ends are sound, which alone are looked at before the search."""
+    space = '{"model.hidden": Integer(low=48, high=96)}'
+    folder = project(tmp_path, space, PERPLEXITY, edits='"model.heads": 12, "model.hidden": 24')
+    code, output, errors = finish(start(folder))
+    assert code == 1, output + errors
+    assert "2 trials in a row failed" in errors
+    assert "model.hidden" in errors and "must be a multiple of model.heads=12" in errors
+    assert "the same command again" in errors
+    assert not (folder / "home/store/train").exists()
+
+
+def test_a_plan_imports_no_heavy_library_and_makes_nothing(tmp_path: Path) -> None:
+    folder = project(tmp_path, RATES, PERPLEXITY)
+    code = (
+        "import sys; from ablab.cli import run_study; sys.argv[1:] = ['rates', '--scale', 'tiny', '--plan', '--json']\n"
+        "try: run_study.main()\n"
+        "except SystemExit as ended: print('loaded', ended.code, [n for n in "
+        "('torch', 'transformers', 'datasets', 'mlflow', 'deepspeed', 'lm_eval', 'optuna') if n in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=environment(folder / "home", ABLAB_PROJECT=str(folder)),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    plan, _, loaded = done.stdout.rpartition("loaded ")
+    assert loaded.strip() == "0 []", done.stderr
+    assert json.loads(plan)["trials"] == 3
+    assert not (folder / "home/studies.db").exists() and not (folder / "home/mlflow.db").exists()
