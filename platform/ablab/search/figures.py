@@ -9,7 +9,7 @@ from typing import Any
 
 from optuna.trial import FrozenTrial
 
-SIZE_INCHES, DPI = (9.0, 6.0), 110
+WIDTH_INCHES, HEIGHT_INCHES, PANEL_INCHES, DPI = 9.0, 5.0, 3.2, 110
 LEAST = 2  # complete trials with different points
 
 
@@ -72,10 +72,11 @@ def _save(path: Path, draw: Callable[[], Any]) -> Path:
     import matplotlib.pyplot as plt
     import numpy as np
 
-    axes = draw()
-    figure = np.ravel(np.asarray(axes, dtype=object))[0].figure
-    figure.set_size_inches(*SIZE_INCHES)
-    figure.tight_layout()
-    figure.savefig(path, dpi=DPI)
+    axes = np.ravel(np.asarray(draw(), dtype=object))
+    for one in axes:  # whole paths of several panels would overlap
+        one.set_xlabel(one.get_xlabel().rpartition(".")[2])
+    figure = axes[0].figure
+    figure.set_size_inches(max(WIDTH_INCHES, PANEL_INCHES * len(axes)), HEIGHT_INCHES)
+    figure.savefig(path, dpi=DPI, bbox_inches="tight")
     plt.close(figure)
     return path
