@@ -104,6 +104,7 @@ def test_an_interrupted_run_says_so_and_leaves_no_process(tmp_path: Path, number
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
     )
     attempts = home / "store" / ".attempts"
     while not (found := list(attempts.glob("*"))):
