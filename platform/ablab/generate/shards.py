@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-SHARD_FORMAT = 2  # of the files, and of which sequences make a shard
+SHARD_FORMAT = 3  # of the files, and of which sequences make a shard
 DIGEST_LENGTH = 64
 PLACE = ("index", "words_SN")  # fields of a shard that its header does not hold
 
@@ -32,10 +32,10 @@ class Shard:
     """Sum over the words sampled at each step of the sizes of the plausible heads."""
     changed_N: list[int]
     """Words sampled at each step where the contrast changed the most probable word."""
-    kl_sum: float
-    """Nats from GOOD's distribution to the one drawn from, summed over the words where it was measured."""
-    kl_count: int
-    """Words where it was measured."""
+    kl_sums_N: list[float]
+    """Nats from GOOD's distribution to the one drawn from, summed over the words of each step where it was measured."""
+    kl_counts_N: list[int]
+    """Words of each step where it was measured."""
     stopped: int
     """Sequences that sampled `</s>` and stopped there."""
 

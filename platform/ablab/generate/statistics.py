@@ -25,8 +25,9 @@ class Tally:
         self.sampled_N = np.zeros(new_tokens, np.int64)
         self.head_sizes_N = np.zeros(new_tokens, np.int64)
         self.changed_N = np.zeros(new_tokens, np.int64)
-        self.kl_sum, self.kl_count, self.stopped = 0.0, 0, 0
-        self.ngrams, self.repeated = 0, 0
+        self.kl_sums_N = np.zeros(new_tokens, np.float64)
+        self.kl_counts_N = np.zeros(new_tokens, np.int64)
+        self.stopped = self.ngrams = self.repeated = 0
 
     @property
     def sampled(self) -> int:
@@ -36,8 +37,8 @@ class Tally:
         self.sampled_N += np.asarray(shard.sampled_N)
         self.head_sizes_N += np.asarray(shard.head_sizes_N)
         self.changed_N += np.asarray(shard.changed_N)
-        self.kl_sum += shard.kl_sum
-        self.kl_count += shard.kl_count
+        self.kl_sums_N += np.asarray(shard.kl_sums_N)
+        self.kl_counts_N += np.asarray(shard.kl_counts_N)
         self.stopped += shard.stopped
         ngrams, repeated = repeated_ngrams(shard.words_SN, pad)
         self.ngrams += ngrams
@@ -49,18 +50,23 @@ class Tally:
             "tokens": self.sampled,
             "head_size_mean": int(self.head_sizes_N.sum()) / self.sampled,
             "argmax_changed": int(self.changed_N.sum()) / self.sampled if contrasted else None,
-            "kl_good_nats": self.kl_sum / self.kl_count,
+            "kl_good_nats": float(self.kl_sums_N.sum()) / int(self.kl_counts_N.sum()),
             "repeated_4grams": self.repeated / self.ngrams if self.ngrams else 0.0,
             "stopped": self.stopped,
         }
 
     def write(self, path: Path, contrasted: bool) -> None:
-        """By step: words sampled, mean size of the head, share of words whose favourite the contrast changed."""
+        """By step: words sampled, mean size of the head, share of words whose favourite the contrast changed, mean KL
+        from GOOD's distribution to the one drawn from (null at a step where it was not measured)."""
         sampled_N = np.maximum(self.sampled_N, 1)
         steps = {
             "sampled": self.sampled_N.tolist(),
             "head_size": (self.head_sizes_N / sampled_N).tolist(),
             "argmax_changed": (self.changed_N / sampled_N).tolist() if contrasted else None,
+            "kl_good_nats": [
+                total / count if count else None
+                for total, count in zip(self.kl_sums_N.tolist(), self.kl_counts_N.tolist(), strict=True)
+            ],
         }
         path.write_text(json.dumps(steps) + "\n", encoding="utf-8")
 

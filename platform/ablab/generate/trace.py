@@ -44,15 +44,15 @@ class Trace:
         self._check_finite(index, before, sequences)
         words_SN = self.words_QN[:sequences]
         sampled_SN = self.sampled_QN[:sequences]
-        kl_M = self.kl_QN[:sequences][sampled_SN & ~self.kl_QN[:sequences].isnan()]
+        measured_SN = sampled_SN & ~self.kl_QN[:sequences].isnan()
         return Shard(
             index=index,
             words_SN=words_SN.cpu().numpy(),
             sampled_N=sampled_SN.sum(dim=0).tolist(),
             head_sizes_N=(self.head_sizes_QN[:sequences] * sampled_SN).sum(dim=0).tolist(),
             changed_N=(self.changed_QN[:sequences] & sampled_SN).sum(dim=0).tolist(),
-            kl_sum=float(kl_M.sum()),
-            kl_count=len(kl_M),
+            kl_sums_N=self.kl_QN[:sequences].where(measured_SN, 0.0).sum(dim=0).tolist(),
+            kl_counts_N=measured_SN.sum(dim=0).tolist(),
             stopped=0 if end is None else int((words_SN == end).any(dim=1).sum()),
         )
 
