@@ -80,14 +80,14 @@ COMPONENTS = [(item, seeds) for item in (0.0, 0.2, 0.5, 0.8, 0.98) for seeds in 
 @pytest.mark.parametrize("replicates", [2, 3, 5, 10])
 def test_intervals_cover_between_93_and_97_percent_whatever_the_components(replicates: int) -> None:
     covered = [1.0 - err_rate(0.05, replicates, *parts) for parts in COMPONENTS]
-    assert min(covered) >= 0.930
-    assert max(covered) <= 0.973
+    assert min(covered) >= 0.938
+    assert max(covered) <= 0.970
 
 
 @pytest.mark.parametrize("alpha", [0.05, 0.01, 0.005, 0.001])
 def test_small_levels_err_hardly_more_often_than_they_say(alpha: float) -> None:
-    assert max(err_rate(alpha, 2, *parts) for parts in COMPONENTS) <= 1.4 * alpha
-    assert max(err_rate(alpha, 3, *parts) for parts in COMPONENTS) <= 1.1 * alpha
+    assert max(err_rate(alpha, 2, *parts) for parts in COMPONENTS) <= 1.25 * alpha
+    assert max(err_rate(alpha, 3, *parts) for parts in COMPONENTS) <= 1.2 * alpha
 
 
 @pytest.mark.parametrize("share", [0.0, 0.01, 0.4, 0.9, 1.0])

@@ -13,7 +13,8 @@ LEVEL = 0.95
 """Of every interval."""
 POWER = 0.80
 """Of the smallest detectable effect."""
-SMALLEST_P = 1e-15
+SMALLEST_P, LARGEST_P = 1e-15, 1.0 - 1e-9
+LARGEST_EXPONENT = 700.0  # of a double
 
 
 def t_quantile(df: float | NDArray[np.float64], probability: float) -> Any:
@@ -31,27 +32,37 @@ def two_sided(level: float = LEVEL) -> float:
 def mixed_quantile(share: Any, replicate_df: float, item_df: Any, alpha: float) -> Any:
     """Bound of a two-sided interval at level 1 - `alpha`, between the t quantiles of items and of replicates.
 
-    t_I + (t_R - t_I) share^k. k = 1 is Cochran's (1964) mean. By numerical integration over all proportions of the
-    components, k = 1.2 covers 93.2 to 97.2 % at alpha = 0.05 and two replicates; but at small alpha it errs up to
-    eight times too often (Cochran's up to six times), as t_R grows much faster than t_I. About k = 1/2 (Banerjee 1961)
-    never errs too often. k = 1/2 + 0.7 (alpha / 0.05)^0.7 errs at most 1.4 times as often as alpha at every level.
-    Arrays broadcast.
+    With t the quantile of the part that has more degrees of freedom, t' that of the other, and w the share of the
+    variance which rests on that other part:
+
+        t + (t' - t) [1 - (1 - w^2)^b],    log b = t q (1 + q / 2) / 4,    q = log(t' / t)
+
+    w^2 is how Welch's (1947) expansion begins; b, which carries it to t' at w = 1, was found by numerical integration.
+    Over all proportions of the components 95 % intervals cover 94.1 to 96.9 % at one degree of freedom against many,
+    94.6 to 95.7 % at two and within 0.4 of 95 % above; smaller alpha err at most 1.24 times as often as they say.
+    Cochran's (1964) mean of the quantiles, w in the brackets, covers up to 98 % and errs up to six times too often at
+    small alpha. Arrays broadcast.
     """
     from scipy.special import stdtrit
 
-    exponent = 0.5 + 0.7 * min(alpha / (1.0 - LEVEL), 1.0) ** 0.7
-    t_items, t_replicates = -stdtrit(item_df, alpha / 2), -stdtrit(replicate_df, alpha / 2)
-    return t_items + (t_replicates - t_items) * np.asarray(share) ** exponent
+    few = np.asarray(replicate_df < item_df)
+    by_items, by_replicates = -stdtrit(item_df, alpha / 2), -stdtrit(replicate_df, alpha / 2)
+    low, high = np.where(few, by_items, by_replicates), np.where(few, by_replicates, by_items)
+    ratio = np.log(high / low)
+    power = np.exp(np.minimum(0.25 * low * ratio * (1.0 + 0.5 * ratio), LARGEST_EXPONENT))
+    squared = np.where(few, share, 1.0 - np.asarray(share)) ** 2
+    with np.errstate(divide="ignore"):  # a share of 1 has its bound at t'
+        return low - (high - low) * np.expm1(power * np.log1p(-squared))
 
 
 def mixed_p(statistic: float, share: float, replicate_df: float, item_df: float) -> float:
     """The alpha whose `mixed_quantile` is |statistic|, so that p < 0.05 exactly where the 95 % interval excludes 0.
 
-    By bisection, down to 1e-15.
+    By bisection, from 1e-15 to almost 1.
     """
     if share in (0.0, 1.0):
         return t_p_value(statistic, replicate_df if share == 1.0 else item_df)
-    low, high = math.log(SMALLEST_P), 0.0
+    low, high = math.log(SMALLEST_P), math.log(LARGEST_P)
     for _ in range(60):
         middle = 0.5 * (low + high)
         if mixed_quantile(share, replicate_df, item_df, math.exp(middle)) > abs(statistic):
