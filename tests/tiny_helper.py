@@ -50,9 +50,9 @@ def ablab(home: Path, *arguments: str, **more: str) -> subprocess.CompletedProce
     )
 
 
-def plan_stages(home: Path) -> list[dict[str, Any]]:
+def plan_stages(home: Path, *arguments: str) -> list[dict[str, Any]]:
     """The stages of the tiny plan as JSON."""
-    done = run_tiny(home, "--plan", "--json")
+    done = run_tiny(home, "--plan", "--json", *arguments)
     assert done.returncode == 0, done.stderr
     stages: list[dict[str, Any]] = json.loads(done.stdout)["stages"]
     return stages

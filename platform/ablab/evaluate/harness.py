@@ -51,12 +51,15 @@ class Evaluated:
 _last_built: dict[str, Harness] = {}  # at most one entry, by content: the next checkpoint has the same suites
 
 
-def build(directory: Path, locations: Mapping[str, Path]) -> Harness:
+def build(
+    directory: Path, locations: Mapping[str, Path], names: Sequence[str] | None = None, first: int | None = None
+) -> Harness:
     """Tasks of a suite directory; those of the last call again if the content is the same.
 
-    locations: encrypted zips by their SHA-256.
+    locations: encrypted zips by their SHA-256. names: of suites, None for all. first: so many items of every task
+    that has right answers, None for all.
     """
-    suites = read_suites(directory)
+    suites = [one.limited(first) for one in read_suites(directory) if names is None or one.name in names]
     key = _digest(directory, suites)
     if key not in _last_built:
         _last_built.clear()
@@ -65,7 +68,7 @@ def build(directory: Path, locations: Mapping[str, Path]) -> Harness:
 
 
 def _digest(directory: Path, suites: Sequence[Suite]) -> str:
-    total = hashlib.sha256((directory / "result.json").read_bytes())
+    total = hashlib.sha256(repr(suites).encode())
     for suite in suites:
         for task in suite.tasks:
             total.update(hashlib.sha256(rows_path(directory, suite.name, task).read_bytes()).digest())
@@ -92,6 +95,7 @@ def _configs(directory: Path, suites: Sequence[Suite], locations: Mapping[str, P
             source: dict[str, Any] = {
                 "path": str(rows_path(directory, suite.name, task).resolve()),
                 "metric": suite.metric,
+                "first": suite.limit,
             }
             if suite.encrypted is not None:
                 path = str(locations[suite.encrypted])

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,14 @@ class Suite:
     """Tasks by section, where the score is the mean over the sections' means."""
     encrypted: str | None = None
     """SHA-256 of the zip that alone holds the text of the items."""
+    limit: int | None = None
+    """First items of every task that are taken; None for all."""
+
+    def limited(self, first: int | None) -> Suite:
+        """With so many items of every task at most; whole where items have no right answer."""
+        if first is None or self.metric != ACCURACY:
+            return self
+        return replace(self, tasks={task: min(count, first) for task, count in self.tasks.items()}, limit=first)
 
 
 @dataclass(frozen=True)
@@ -110,13 +119,15 @@ def rows_path(directory: Path, suite: str, task: str) -> Path:
     return directory / suite / f"{task}.jsonl"
 
 
-def read_rows(path: Path, metric: str = ACCURACY, text: Sequence[Question] | None = None) -> Rows:
-    """The items of one file. Raises `RunError` with every fault, up to five.
+def read_rows(
+    path: Path, metric: str = ACCURACY, text: Sequence[Question] | None = None, first: int | None = None
+) -> Rows:
+    """The first items (None: all) of one file. Raises `RunError` with every fault, up to five.
 
     text: what the items with their ids alone ask, by number; it stays in memory.
     """
     with path.open(encoding="utf-8") as lines:
-        rows = Rows(json.loads(line) for line in lines)
+        rows = Rows(json.loads(line) for line in islice(lines, first))
     ids = [row.get("id") for row in rows]
     if text is not None:
         rows = Rows(_with_text(row, text) for row in rows)

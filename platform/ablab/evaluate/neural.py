@@ -33,6 +33,7 @@ class NeuralScorer:
         self._progress = progress
         self._dtype: torch.dtype = model.lm_head.weight.dtype
         self._head_VE = behind(model.model.norm.weight, model.lm_head.weight).float()
+        self._weights = int(model.num_parameters(exclude_embeddings=True))
         self.tokens = 0
         """Tokens computed so far: a beginning that texts share counts once, padding not at all."""
 
@@ -40,6 +41,11 @@ class NeuralScorer:
     def context(self) -> int:
         """Tokens of the longest text that it can score."""
         return self._body.context
+
+    @property
+    def flops(self) -> float:
+        """Floating-point operations so far: two for each weight and token."""
+        return 2.0 * self.tokens * self._weights
 
     @torch.inference_mode()
     def completions(self, queries: Sequence[Query]) -> list[float]:

@@ -29,12 +29,12 @@ class OptionsTask(ConfigurableTask):  # type: ignore[misc]
         super().__init__(config={key: value for key, value in config.items() if key != "class"})
 
     def download(self, dataset_kwargs: Mapping[str, Any] | None = None, **_: Any) -> None:
-        """Read the items of `dataset_kwargs`: `path` and `metric`, and the `archive` that holds their text if any."""
+        """Read the items of `dataset_kwargs`: `path`, `metric`, `first` so many, `archive` of their text."""
         source = dataset_kwargs or {}
         text = None
         if archive := source.get("archive"):
             text = read_archive(Path(archive["path"]), archive["sha256"], archive["task"])[archive["task"]]
-        self.dataset = {"test": read_rows(Path(source["path"]), source["metric"], text)}
+        self.dataset = {"test": read_rows(Path(source["path"]), source["metric"], text, source["first"])}
 
     def build_all_requests(self, **_: Any) -> None:
         """One instance for each option. Called again, it keeps them and forgets the last model's answers.

@@ -12,7 +12,7 @@ from ablab.corpora import tokenizer
 from ablab.evaluate.measure import measure
 from ablab.evaluate.neural import NeuralScorer
 from ablab.models.llama import load_checkpoint
-from ablab.store.context import StageContext
+from ablab.store.context import Progress, StageContext, silent
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
@@ -23,11 +23,16 @@ def evaluate(ctx: StageContext) -> dict[str, Any]:
     torch.set_num_threads(ctx.numerics.threads)
     selected = json.loads((ctx.inputs["select"] / "result.json").read_text(encoding="utf-8"))
     step = int(selected["step"])
-    checkpoint = ctx.inputs["train"] / "checkpoints" / f"step-{step:08d}"
-    model = load_checkpoint(checkpoint, dtype=DTYPES[ctx.params["precision"]], device=ctx.numerics.device)
-    scorer = NeuralScorer(model, ctx.numerics.evaluation_rows, ctx.progress)
+    scorer = load_scorer(ctx, step, ctx.progress)
     result = measure(ctx, scorer, tokenizer.load(ctx.inputs["tokenizer"]))
     ctx.costs["tokens"] = float(scorer.tokens)
     ctx.costs["tokens_per_second"] = scorer.tokens / (time.perf_counter() - started)
-    ctx.costs["flops"] = 2.0 * scorer.tokens * model.num_parameters(exclude_embeddings=True)
+    ctx.costs["flops"] = scorer.flops
     return result | {"step": step}
+
+
+def load_scorer(ctx: StageContext, step: int, progress: Progress = silent) -> NeuralScorer:
+    """The checkpoint of a step of the training, in the recipe's precision."""
+    checkpoint = ctx.inputs["train"] / "checkpoints" / f"step-{step:08d}"
+    model = load_checkpoint(checkpoint, dtype=DTYPES[ctx.params["precision"]], device=ctx.numerics.device)
+    return NeuralScorer(model, ctx.numerics.evaluation_rows, progress)

@@ -17,7 +17,7 @@ from ablab.spec.stages import Stage
 
 FLOPS_PER_SECOND = {"cpu": 8.0e10, "cuda": 3.0e14}  # cpu: per thread, small models; cuda: one current data-centre GPU
 TOKENS_PER_SECOND_OVERHEAD = {"cpu": 4.0e4, "cuda": 5.0e5}  # no stage runs faster than its loop
-FIXED_SECONDS = {"corpus": 3.0, "tokenizer": 2.0, "tokens": 0.5, "suite": 0.5, "evaluate": 3.0, "floor": 3.0}
+FIXED_SECONDS = {"corpus": 3.0, "tokenizer": 2.0, "tokens": 0.5, "suite": 0.5, "evaluate": 3.0, "curve": 1.0, "floor": 3.0}
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,8 @@ def estimate(stage: Stage, numerics: Numerics) -> Estimate:
         tokens = float(stage.params["test_tokens"])
         flops = tokens * flops_per_token(train["model"], train["vocab_size"]) / 3
         return Estimate(tokens, flops, 1e5, fixed + _seconds(tokens, flops, numerics))
+    if stage.kind == "curve":
+        return Estimate(0.0, 0.0, 1e5, fixed + len(stage.params["steps"]))  # how many items there are is not known yet
     return Estimate(0.0, 0.0, 1e5, fixed)
 
 

@@ -24,7 +24,18 @@ from ablab.store.removal import wait_for_gc
 
 WAIT_S = 0.2
 LOOK_AGAIN_S = 1.0  # at a stage that another process computes
-TORCH_KINDS = {"train": "ablab.train.stage", "generate": "ablab.generate.stage", "evaluate": "ablab.evaluate.stage"}
+TORCH_KINDS = {
+    "train": "ablab.train.stage",
+    "generate": "ablab.generate.stage",
+    "evaluate": "ablab.evaluate.stage",
+    "curve": "ablab.evaluate.curve",
+}
+
+Heard = Callable[[PlannedStage, Mapping[str, Any]], None]
+
+
+def unwatched(planned: PlannedStage, event: Mapping[str, Any]) -> None:
+    """Checkpoints that nobody waits for."""
 
 
 @dataclass

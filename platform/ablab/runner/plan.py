@@ -17,7 +17,7 @@ from ablab.store import Store
 from ablab.store.pruned import pruned_steps, removed
 
 UNNEEDED = "absent, and everything that used it is in the store"
-RESULT_ROLES = frozenset({"evaluate", "floor", "describe", "good_evaluate", "bad_evaluate"})
+RESULT_ROLES = frozenset({"evaluate", "curve", "floor", "describe", "real_describe", "good_evaluate", "bad_evaluate"})
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from ablab.spec.lower import Lowered, lower
 from ablab.spec.placement import Numerics, Placement
 from ablab.spec.recipe import (
     AtStep,
+    Curve,
     Evaluation,
     Good,
     LastStep,
@@ -33,6 +34,7 @@ __all__ = [
     "BabyLMSuite",
     "Claim",
     "Corpus",
+    "Curve",
     "Decoding",
     "Design",
     "EarlyCheckpoint",

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import get_args
 
 from ablab.errors import did_you_mean
 from ablab.spec.corpuscheck import corpus_faults
+from ablab.spec.metrics import AGGREGATE, PERPLEXITY, suite_groups
 from ablab.spec.recipe import AtStep, Model, Recipe, Selection
+from ablab.spec.suites import Group
 from ablab.spec.synthetic import EarlyCheckpoint, SmallerModel, Synthetic
 
 
@@ -17,6 +20,8 @@ def recipe_faults(recipe: Recipe) -> list[str]:
         *_measured_faults(recipe),
         *corpus_faults(recipe),
         *_selection_faults(recipe),
+        *_suite_faults(recipe),
+        *_curve_faults(recipe),
         *_synthetic_faults(recipe),
     ]
 
@@ -64,6 +69,29 @@ def _selection_faults(recipe: Recipe) -> Iterator[str]:
         step = _declared_step(selection)
         if step is not None:
             yield from _step_faults(f"{path}.step", step, recipe)
+
+
+def _suite_faults(recipe: Recipe) -> Iterator[str]:
+    """A suite is not called what else is measured: a claim by that name would mean either."""
+    groups = suite_groups(recipe)
+    for name in groups:
+        if name in (AGGREGATE, PERPLEXITY, *get_args(Group)):
+            yield f"evaluation.suites: the name {name!r} is that of another measure; give the suite another name"
+
+
+def _curve_faults(recipe: Recipe) -> Iterator[str]:
+    curve, every = recipe.evaluation.curve, recipe.schedule.checkpoint_every
+    if curve is None:
+        return
+    if curve.every % every or curve.every > recipe.schedule.steps:
+        yield (
+            f"evaluation.curve.every={curve.every} must be a multiple of schedule.checkpoint_every={every} up to "
+            f"schedule.steps={recipe.schedule.steps}; {_nearest(curve.every, recipe.schedule.steps, every)}"
+        )
+    known = list(suite_groups(recipe))
+    for name in dict.fromkeys(curve.suites or ()):
+        if name not in known:
+            yield f"evaluation.curve.suites: {name!r} is no suite of this evaluation; {did_you_mean(name, known)}"
 
 
 def _synthetic_faults(recipe: Recipe) -> Iterator[str]:

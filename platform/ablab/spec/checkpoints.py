@@ -15,6 +15,8 @@ def steps_needed(stage: Stage) -> dict[str, set[int]]:
     """
     if stage.kind == "evaluate":
         return {"train": _declared(stage.inputs["select"].params)}
+    if stage.kind == "curve":
+        return {"train": set(stage.params["steps"])}
     if stage.kind == "generate":
         steps = _declared(stage.inputs["select"].params)
         bad = stage.params["bad"] or {}

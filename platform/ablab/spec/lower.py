@@ -8,8 +8,9 @@ from typing import Any
 
 from ablab.spec.ablation import Replicate
 from ablab.spec.corpus import BabyLMSource, FileSource, HubSource, MicroworldSource, Source
+from ablab.spec.metrics import suite_groups
 from ablab.spec.normal import normal
-from ablab.spec.recipe import AtStep, LastStep, Model, Recipe, Selection
+from ablab.spec.recipe import AtStep, Curve, LastStep, Model, Recipe, Selection
 from ablab.spec.stages import Stage
 from ablab.spec.suites import BabyLMSuite
 from ablab.spec.synthetic import Bad, EarlyCheckpoint, SmallerModel, Synthetic
@@ -21,9 +22,9 @@ SPLITS = ("train", "validation", "test")
 class Lowered:
     """The stages of one arm and replicate by their role; `evaluate` is the result everything else leads to.
 
-    Roles: corpus, tokenizer, tokens, suite, train, select, evaluate, floor; with synthetic text also
-    good_train, good_select, good_evaluate, generate, describe, synthetic_tokens; with a BAD of weights of its own
-    bad_select, bad_evaluate, and with a smaller model bad_train.
+    Roles: corpus, tokenizer, tokens, suite, real_describe, train, select, evaluate, floor; with learning curves
+    curve; with synthetic text also good_train, good_select, good_evaluate, generate, describe, synthetic_tokens; with
+    a BAD of weights of its own bad_select, bad_evaluate, and with a smaller model bad_train.
     """
 
     roles: Mapping[str, Stage]
@@ -61,6 +62,8 @@ def lower(recipe: Recipe, replicate: Replicate) -> Lowered:
         _suite_locations(recipe, "ewok"),
     )
     return Lowered(roles)
+    if recipe.evaluation.curve is not None:
+        roles["curve"] = _curve(recipe, recipe.evaluation.curve, roles)
 
 
 def _corpus(recipe: Recipe) -> Stage:
@@ -115,9 +118,9 @@ def _train(
         "train_seed": seed,
         "share": recipe.mixture.share if synthetic is not None else 0.0,
     }
-    judged = recipe.evaluation.selection
-    if synthetic is not None and isinstance(judged, AtStep) and judged.step != recipe.schedule.steps:
-        params["keep"] = [judged.step]  # beside the last and the best
+    keep = _looked_at(recipe) if synthetic is not None else []
+    if keep:
+        params["keep"] = keep  # beside the last and the best
     inputs = {"tokens": tokens}
     if synthetic is not None:
         inputs["synthetic"] = synthetic
@@ -127,6 +130,18 @@ def _train(
 
 
 def _select(train: Stage, rule: Selection) -> Stage:
+def _looked_at(recipe: Recipe) -> list[int]:
+    """Declared steps before the last of which something is measured."""
+    judged, curve = recipe.evaluation.selection, recipe.evaluation.curve
+    steps = {judged.step} if isinstance(judged, AtStep) else set()
+    steps |= set(_curve_steps(recipe, curve)) if curve is not None else set()
+    return sorted(steps - {recipe.schedule.steps})
+
+
+def _curve_steps(recipe: Recipe, curve: Curve) -> list[int]:
+    return list(range(curve.every, recipe.schedule.steps + 1, curve.every))
+
+
     return Stage("select", {"rule": rule.canonical()}, {"train": train})
 
 
@@ -183,3 +198,15 @@ def _evaluate(recipe: Recipe, shared: Mapping[str, Stage], train: Stage, select:
         },
         _suite_locations(recipe, "ewok"),
     )
+
+
+def _curve(recipe: Recipe, curve: Curve, shared: Mapping[str, Stage]) -> Stage:
+    wanted = curve.suites
+    params = {
+        "precision": recipe.precision,
+        "steps": _curve_steps(recipe, curve),
+        "suites": [name for name in suite_groups(recipe) if wanted is None or name in wanted],
+        "items_per_task": curve.items_per_task,
+    }
+    inputs = {name: shared[name] for name in ("train", "suite", "tokenizer")}
+    return Stage("curve", params, inputs, _suite_locations(recipe, "ewok"))

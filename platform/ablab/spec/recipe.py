@@ -104,8 +104,20 @@ class Mixture(Spec):
     """After n blocks floor(n x share + 1/2) of them are synthetic."""
 
     share: Share
-    hold: Literal["compute"] = "compute"
-    """What stays equal between shares: training steps (compute), so passes over real text fall with the share."""
+    hold: Literal["compute", "real-passes"] = "compute"
+    """What stays equal between shares: training steps (compute), so passes over real text fall with the share; or
+    those passes, so training gets longer by 1 / (1 - share), up to the next checkpoint."""
+
+
+class Curve(Spec):
+    """Early looks: suites at checkpoints of the training. What is judged is never chosen on them."""
+
+    every: Positive
+    """Steps between looks, a multiple of the checkpoint interval."""
+    suites: tuple[Name, ...] | None = Field(default=None, min_length=1, json_schema_extra=INERT)
+    """Names of suites of the evaluation; None for all."""
+    items_per_task: Positive | None = Field(default=None, json_schema_extra=INERT)
+    """First items of every task of questions with a right answer; None for all. Comparisons with people take all."""
 
 
 class Evaluation(Spec):
@@ -120,6 +132,8 @@ class Evaluation(Spec):
 
 class Recipe(Spec):
     """One arm, whole."""
+    curve: Curve | None = Field(default=None, json_schema_extra=INERT)
+    """Learning curves; None for none."""
 
     corpus: Corpus
     tokenizer: Tokenizer

@@ -35,6 +35,7 @@ _KINDS = (
     StageKind("generate", 2, "ablab.generate.stage:generate", "a synthetic corpus"),
     StageKind("describe", 1, "ablab.corpora.describe:describe", "statistics of a synthetic corpus"),
     StageKind("evaluate", 3, "ablab.evaluate.stage:evaluate", "scores of a checkpoint, item by item"),
+    StageKind("curve", 1, "ablab.evaluate.curve:learning_curve", "scores of some suites at checkpoints of a training"),
     StageKind("floor", 2, "ablab.evaluate.floor:evaluate_floor", "a 5-gram model's scores on the same items"),
 )
 KINDS: Mapping[str, StageKind] = {kind.name: kind for kind in _KINDS}
