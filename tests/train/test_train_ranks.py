@@ -187,10 +187,15 @@ def watched(ctx: StageContext, first: str, second: str = "") -> dict[str, Any]:
 
 def test_what_the_first_rank_tells_is_told_as_of_one_process(make_context: MakeContext) -> None:
     told: list[tuple[Any, ...]] = []
-    ctx = StageContext(**{**vars(make_context()), "progress": lambda *report: told.append(report)})
-    ended = watched(ctx, """tell('{"progress": [3, 12, "step", "loss 2.00"]}'); tell('{"result": {}, "costs": {}}')""")
+    hearing = {"progress": lambda *report: told.append(report), "measured": lambda *report: told.append(report)}
+    ctx = StageContext(**{**vars(make_context()), **hearing})
+    code = """
+tell('{"progress": [3, 12, "step", "loss 2.00"]}')
+tell('{"measured": [3, {"validation_loss_nats": 2.5}]}')
+tell('{"result": {}, "costs": {}}')"""
+    ended = watched(ctx, code)
     assert ended == {"result": {}, "costs": {}}
-    assert told == [(3, 12, "step", "loss 2.00")]
+    assert told == [(3, 12, "step", "loss 2.00"), (3, {"validation_loss_nats": 2.5})]
     with pytest.raises(RunError) as failed:
         watched(ctx, """tell('{"failed": "training diverged", "remedy": "lower it"}')""")
     assert (str(failed.value), failed.value.remedy) == ("training diverged\nlower it", "lower it")

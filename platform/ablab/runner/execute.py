@@ -50,6 +50,9 @@ class Executor:
     view: View
     logs: Path
     on_done: Callable[[PlannedStage], None]
+    on_measured: Heard = unwatched
+    """Hears of every checkpoint of a training that is computed here: step, values, seconds so far. What it raises ends
+    the evaluation."""
     pool: Pool | None = None
     """Workers that outlive this evaluation, all of them idle; its own otherwise."""
     _failed: dict[str, str] = field(default_factory=dict)
@@ -161,6 +164,9 @@ class Executor:
             return  # the last words of a worker that was replaced
         if "progress" in event:
             self.view.progressed(self.plan.stages[event["progress"]], event)
+            return
+        if "measured" in event:
+            self.on_measured(self.plan.stages[event["measured"]], event)
             return
         if "died" in event:
             self._replace(pool, worker, event["died"])

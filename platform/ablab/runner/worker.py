@@ -10,7 +10,7 @@ import functools
 import importlib
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from ablab.spec.canonical import digest
 from ablab.spec.placement import Numerics
 from ablab.spec.stages import KINDS
 from ablab.store import Progress, StageContext, Store
+from ablab.store.context import Measured
 from ablab.store.files import read_json
 from ablab.store.pruned import pruned_steps, removed
 
@@ -63,6 +64,7 @@ def compute(task: dict[str, Any], send: Send) -> dict[str, Any]:
         numerics=attempt.numerics,
         progress=_progress(key, send),
         costs=costs,
+        measured=_measured(key, send, started),
     )
     try:
         result = implementation(kind)(context)
@@ -125,5 +127,12 @@ def _progress(key: str, send: Send) -> Progress:
         if now - last >= PROGRESS_INTERVAL_S or done >= total:
             last = now
             send({"progress": key, "done": done, "total": total, "unit": unit, "note": note})
+
+    return report
+
+
+def _measured(key: str, send: Send, started: float) -> Measured:
+    def report(step: int, values: Mapping[str, float]) -> None:
+        send({"measured": key, "step": step, "values": dict(values), "seconds": time.time() - started})
 
     return report

@@ -20,6 +20,19 @@ def silent(done: int, total: int, unit: str, note: str = "") -> None:
     """A progress that shows nothing."""
 
 
+class Measured(Protocol):
+    """Called at every checkpoint of a training, after what resuming needs is written, with what was measured there.
+
+    A resumed training tells again what an earlier attempt has measured.
+    """
+
+    def __call__(self, step: int, values: Mapping[str, float]) -> None: ...
+
+
+def unheard(step: int, values: Mapping[str, float]) -> None:
+    """Measured values that nobody waits for."""
+
+
 @dataclass(frozen=True)
 class StageContext:
     """`fn(ctx) -> result`: reads `inputs`, writes files under `out`, returns what becomes `result.json`.
@@ -43,3 +56,4 @@ class StageContext:
     progress: Progress
     costs: dict[str, float]
     """Filled by the implementation with what the manifest records: tokens, flops, tokens_per_second, ..."""
+    measured: Measured = unheard

@@ -121,6 +121,8 @@ def watch(started: list[Rank], ctx: StageContext) -> dict[str, Any]:
                 event = json.loads(line)
                 if "progress" in event:
                     ctx.progress(*event["progress"])
+                elif "measured" in event:
+                    ctx.measured(*event["measured"])
                 elif "input" in event:
                     raise InputError(event["input"])
                 elif "failed" in event:

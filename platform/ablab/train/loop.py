@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass
 
 from ablab.errors import RunError
-from ablab.store.context import Progress
+from ablab.store.context import Measured, Progress, unheard
 from ablab.train.checkpoint import Checkpoints
 from ablab.train.data import Batches, Blocks
 from ablab.train.engine import Engine, StepReport
@@ -17,6 +17,7 @@ from ablab.train.resume import ResumeStates
 from ablab.train.settings import TrainSettings
 from ablab.train.validation import validation_loss_nats
 
+VALIDATION = "validation_loss_nats"
 SHOWN_BLOCKS = 8  # of a batch that went wrong
 REPORT_SECONDS = 0.3  # at least this long between two calls of progress
 
@@ -32,6 +33,7 @@ class Trainer:
     states: ResumeStates
     progress: Progress
     ranks: Ranks
+    measured: Measured = unheard
 
     def run(self, engine: Engine) -> tuple[list[str], int]:
         """Train; returns the curves (a JSON line per step) and the step this attempt began from."""
@@ -61,6 +63,9 @@ class Trainer:
             return [], 0
         engine.load(state.folder)
         self.checkpoints.prune()
+        for point in map(json.loads, state.curves):
+            if VALIDATION in point:
+                self.measured(point["step"], {VALIDATION: point[VALIDATION]})
         return state.curves, state.step
 
     def _checkpoint(self, step: int, engine: Engine, point: dict[str, float], curves: list[str]) -> None:
@@ -68,11 +73,12 @@ class Trainer:
         loss = self._validate(engine)
         if not math.isfinite(loss):
             raise self._diverged(step, f"validation loss is {loss}")
-        point["validation_loss_nats"] = loss
+        point[VALIDATION] = loss
         curves.append(_line(point))
         self.checkpoints.write(step, loss, engine)
         self.states.save(step, engine, curves, self.checkpoints)
         self.checkpoints.prune()
+        self.measured(step, {VALIDATION: loss})
 
     def _validate(self, engine: Engine) -> float:
         blocks = min(len(self.validation), self.settings.schedule.validation_tokens // self.settings.model.context)

@@ -6,6 +6,7 @@ import json
 import os
 import sys
 import threading
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import torch
 
 from ablab.errors import InputError, RunError
 from ablab.spec.placement import Numerics
-from ablab.store.context import Progress, StageContext, silent
+from ablab.store.context import StageContext, silent, unheard
 from ablab.train.ranks import Group
 from ablab.train.stage import train_as
 
@@ -74,7 +75,10 @@ def _context(task: dict[str, Any], costs: dict[str, float], send: Any) -> StageC
     def report(done: int, total: int, unit: str, note: str = "") -> None:
         send({"progress": [done, total, unit, note]})
 
-    progress: Progress = report if task["rank"] == 0 else silent
+    def measured(step: int, values: Mapping[str, float]) -> None:
+        send({"measured": [step, values]})
+
+    first = task["rank"] == 0
     return StageContext(
         key=task["key"],
         params=task["params"],
@@ -83,6 +87,7 @@ def _context(task: dict[str, Any], costs: dict[str, float], send: Any) -> StageC
         out=Path(task["out"]),
         work=Path(task["work"]),
         numerics=Numerics.model_validate(task["numerics"]),
-        progress=progress,
+        progress=report if first else silent,
         costs=costs,
+        measured=measured if first else unheard,
     )

@@ -54,6 +54,7 @@ def train_as(ranks: Ranks, ctx: StageContext) -> dict[str, Any]:
         states=ResumeStates(ctx.work, began_with(ctx.key, settings), ranks),
         progress=ctx.progress,
         ranks=ranks,
+        measured=ctx.measured,
     )
     with numerics(settings), Engine(settings, ranks) as engine:
         began = time.monotonic()
