@@ -61,9 +61,9 @@ def lower(recipe: Recipe, replicate: Replicate) -> Lowered:
         {"suite": suite, "tokenizer": tokenizer, "tokens": tokens},
         _suite_locations(recipe, "ewok"),
     )
-    return Lowered(roles)
     if recipe.evaluation.curve is not None:
         roles["curve"] = _curve(recipe, recipe.evaluation.curve, roles)
+    return Lowered(roles)
 
 
 def _corpus(recipe: Recipe) -> Stage:
@@ -129,7 +129,6 @@ def _train(
     return Stage("train", params, inputs)
 
 
-def _select(train: Stage, rule: Selection) -> Stage:
 def _looked_at(recipe: Recipe) -> list[int]:
     """Declared steps before the last of which something is measured."""
     judged, curve = recipe.evaluation.selection, recipe.evaluation.curve
@@ -142,6 +141,7 @@ def _curve_steps(recipe: Recipe, curve: Curve) -> list[int]:
     return list(range(curve.every, recipe.schedule.steps + 1, curve.every))
 
 
+def _select(train: Stage, rule: Selection) -> Stage:
     return Stage("select", {"rule": rule.canonical()}, {"train": train})
 
 
