@@ -1,4 +1,4 @@
-"""What one more replicate costs, from the recorded seconds of stages."""
+"""What one more replicate costs, from the recorded costs of stages."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from ablab.cli.main import parser
 from ablab.cli.power import hours_per_replicate, power
 from ablab.errors import InputError
 
-HOUR = 3600.0
 ROLES = {
     "real": [
         {"corpus": ("corpus", "c"), "train": ("train", "r1")},
@@ -19,21 +18,21 @@ ROLES = {
         {"corpus": ("corpus", "c"), "good_train": ("train", "r1"), "train": ("train", "m2")},
     ],
 }
-SECONDS = {"c": 50 * HOUR, "r1": 7 * HOUR, "r2": 1 * HOUR, "m1": 2 * HOUR, "m2": 4 * HOUR}
+HOURS = {"c": 50.0, "r1": 7.0, "r2": 1.0, "m1": 2.0, "m2": 4.0}
 
 
 def test_what_replicates_share_costs_nothing_more() -> None:
-    assert hours_per_replicate(ROLES, SECONDS, {"mixed"}) == pytest.approx((2 + 4) / 2)
+    assert hours_per_replicate(ROLES, HOURS, {"mixed"}) == pytest.approx((2 + 4) / 2)
 
 
 def test_a_training_that_is_also_good_is_no_measure_of_a_new_replicate() -> None:
     # r1 is GOOD of both replicates; another replicate needs a training as the second has it.
-    assert hours_per_replicate(ROLES, SECONDS, {"real", "mixed"}) == pytest.approx(1 + 4)
+    assert hours_per_replicate(ROLES, HOURS, {"real", "mixed"}) == pytest.approx(1 + 4)
 
 
 def test_a_stage_that_is_not_finished_costs_what_others_of_its_role_do() -> None:
-    seconds = {key: value for key, value in SECONDS.items() if key != "m2"}
-    assert hours_per_replicate(ROLES, seconds, {"mixed"}) == pytest.approx((2 + 2) / 2)
+    hours = {key: value for key, value in HOURS.items() if key != "m2"}
+    assert hours_per_replicate(ROLES, hours, {"mixed"}) == pytest.approx((2 + 2) / 2)
 
 
 def test_without_any_recorded_stage_nothing_is_claimed() -> None:

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from ablab.analysis import Comparison
 from ablab.analysis.power import Power, claim_powers, metric_powers
+from ablab.analysis.report.costs import stage_costs
 from ablab.cli.common import console, edits_of, print_json
 from ablab.errors import InputError
 from ablab.runner.prepare import prepare
 from ablab.runner.results import compare_roles, roles_of
 from ablab.settings import load_settings
 from ablab.spec.ablation import Design
-from ablab.store import Store
 from ablab.store.executions import Roles
 
 if TYPE_CHECKING:
@@ -32,9 +32,9 @@ def power(arguments: argparse.Namespace) -> None:
     roles = roles_of(prepared.plan)
     comparison = compare_roles(prepared.design, roles, prepared.store)
     claims, metrics = claim_powers(comparison, arguments.effect), metric_powers(comparison, arguments.effect)
-    seconds = recorded_seconds(roles, prepared.store)
-    every = hours_per_replicate(roles, seconds, roles)
-    pairs = {id_: hours_per_replicate(roles, seconds, {p.arm, p.against}) for id_, p in claims.items()}
+    hours = {key: cost.device_hours for (_, key), cost in stage_costs(roles, prepared.store).items()}
+    every = hours_per_replicate(roles, hours, roles)
+    pairs = {id_: hours_per_replicate(roles, hours, {p.arm, p.against}) for id_, p in claims.items()}
     if arguments.json:
         print_json(
             {
@@ -59,18 +59,7 @@ def power(arguments: argparse.Namespace) -> None:
         screen.print(f"One more replicate of all {len(roles)} arms takes {every:.2f} device-hours, as recorded.")
 
 
-def recorded_seconds(roles: Roles, store: Store) -> dict[str, float]:
-    """Device-seconds of every finished stage: seconds of its process, times the processes of a training."""
-    found: dict[str, float] = {}
-    for kind, key in {stage for replicates in roles.values() for one in replicates for stage in one.values()}:
-        if store.has(kind, key):
-            manifest = store.manifest(kind, key)
-            ranks = manifest["numerics"].get("ranks", 1) if kind == "train" else 1
-            found[key] = float(manifest["costs"].get("seconds", 0.0)) * ranks
-    return found
-
-
-def hours_per_replicate(roles: Roles, seconds: Mapping[str, float], arms: Collection[str]) -> float | None:
+def hours_per_replicate(roles: Roles, hours: Mapping[str, float], arms: Collection[str]) -> float | None:
     """Device-hours that one more replicate of these arms takes: the stages that it does not share, each once.
 
     Replicates share the corpus, the tokenizer and mostly GOOD, which may be the training of one replicate's own arm; so
@@ -79,24 +68,24 @@ def hours_per_replicate(roles: Roles, seconds: Mapping[str, float], arms: Collec
     """
     positions: dict[str, set[int]] = {}
     where: dict[str, str] = {}
-    typical: dict[str, list[float]] = {}  # seconds of every role of every arm
+    typical: dict[str, list[float]] = {}  # hours of every role of every arm
     for arm in arms:
         for position, one in enumerate(roles[arm]):
             for role, (_, key) in one.items():
                 positions.setdefault(key, set()).add(position)
                 where.setdefault(key, f"{arm} {role}")
-                if key in seconds:
-                    typical.setdefault(f"{arm} {role}", []).append(seconds[key])
+                if key in hours:
+                    typical.setdefault(f"{arm} {role}", []).append(hours[key])
     own: dict[int, list[str]] = {}
     for key, used in positions.items():
         if len(used) == 1:
             own.setdefault(min(used), []).append(key)
     fullest = [keys for keys in own.values() if len(keys) == max(map(len, own.values()))]
     known = [
-        [seconds.get(key, statistics.fmean(typical[where[key]])) for key in keys if where[key] in typical]
+        [hours.get(key, statistics.fmean(typical[where[key]])) for key in keys if where[key] in typical]
         for keys in fullest
     ]
-    return statistics.fmean(map(sum, known)) / 3600.0 if any(known) else None
+    return statistics.fmean(map(sum, known)) if any(known) else None
 
 
 def _noise_floor(design: Design, comparison: Comparison) -> dict[str, float]:

@@ -15,7 +15,7 @@ Stage = tuple[str, str]
 def costs(roles: Roles, store: Store) -> Costs:
     """Recorded costs. Apart: as if no arm, and no replicate of one, knew of any other."""
     every = {stage for replicates in roles.values() for one in replicates for stage in one.values()}
-    known = {stage: _cost(stage, store) for stage in sorted(every) if store.has(*stage)}
+    known = stage_costs(roles, store)
     needed = {arm: {stage for one in replicates for stage in one.values()} for arm, replicates in roles.items()}
     # within a replicate a stage counts once, whatever its roles
     apart = {arm: [s for one in replicates for s in sorted(set(one.values()))] for arm, replicates in roles.items()}
@@ -28,11 +28,17 @@ def costs(roles: Roles, store: Store) -> Costs:
     return Costs(arms, own, kinds, _sum(arms.values()), _sum(known.values()), len(every) - len(known))
 
 
+def stage_costs(roles: Roles, store: Store) -> dict[Stage, Cost]:
+    """What every finished stage took; each once."""
+    every = {stage for replicates in roles.values() for one in replicates for stage in one.values()}
+    return {stage: _cost(stage, store) for stage in sorted(every) if store.has(*stage)}
+
+
 def _cost(stage: Stage, store: Store) -> Cost:
     """Device-hours are those of its process, times the processes of a training."""
     manifest = store.manifest(*stage)
     recorded = manifest["costs"]
-    ranks = manifest["numerics"].get("ranks", 1) if stage[0] == "train" else 1
+    ranks = (manifest["numerics"].get("ranks") or 1) if stage[0] == "train" else 1
     return Cost(
         stages=1,
         device_hours=float(recorded.get("seconds", 0.0)) * ranks / SECONDS_PER_HOUR,
