@@ -51,7 +51,7 @@ def test_above_the_limit_a_sample_stands_for_the_whole_and_ignores_the_order() -
     forward, backward = counted(texts, 1, limit=4_000), counted(texts[::-1], 1, limit=4_000)
     assert forward.distinct == backward.distinct
     assert abs(forward.distinct - 40_000) < 0.1 * 40_000
-    held = forward.held_by(stream_ngrams([texts[:10]], 1))
+    [held] = shares_held([forward], stream_ngrams([texts[:10]], 1))
     assert abs(held - 0.25) < 0.03
     assert forward.total == 40_000
 
@@ -62,4 +62,4 @@ def test_hashes_are_the_same_on_every_machine() -> None:
 
 
 def test_words_are_compared_in_nfkc() -> None:
-    assert counted(["\ufb01sh and chips"], 1).held_by(stream_ngrams([["fish and\u00a0chips"]], 1)) == 1.0
+    assert shares_held([counted(["\ufb01sh and chips"], 1)], stream_ngrams([["fish and\u00a0chips"]], 1)) == [1.0]

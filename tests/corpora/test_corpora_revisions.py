@@ -24,7 +24,7 @@ PINNED = {
     ("tokenizer", 1): "3375e33d92e64dac",
     ("tokens", 1): "d540116804298b4b",
     ("suite", 1): "9458406163dfe8d0",
-    ("describe", 1): "17498703d2da2c24",
+    ("describe", 2): "530e6575bb45b1d2",
 }
 
 
@@ -50,11 +50,14 @@ def contents(layout: Any, run_stage: Any, tmp_path: Path) -> dict[str, Any]:
     for role in ("corpus", "tokenizer", "tokens", "suite"):
         inputs = {name: made[name] for name in roles[role].inputs}
         made[role] = run_stage(role, roles[role].params, inputs, roles[role].locations)
-    made["describe"] = run_stage("describe", {"world_seeds": [1]}, {"corpus": made["corpus"], "real": made["corpus"]})
+    described = roles["real_describe"]
+    inputs = {name: made["suite" if name == "suite" else "corpus"] for name in described.inputs}
+    made["describe"] = run_stage("describe", {"world_seeds": [1]}, inputs)
     held = {role: [result(directory)] for role, directory in made.items()}
     held["corpus"] += [list(read_documents(made["corpus"], split)) for split in SPLITS]
     held["tokenizer"] += [json.loads((made["tokenizer"] / "tokenizer.json").read_text())["model"]["merges"]]
     held["tokens"] += [open_stream(made["tokens"], split).tolist() for split in ("train", "validation", "test")]
+    held["describe"] += [json.loads((made["describe"] / "samples.json").read_text())]
     held["suite"] += [(made["suite"] / "pairs" / "some.jsonl").read_text()]
     return held
 

@@ -65,12 +65,12 @@ def test_arms_and_replicates_share_what_is_equal(plan: Plan) -> None:
         "select": trainings + 1,  # and BAD
         "evaluate": trainings + 1,
         "generate": synthetic,
-        "describe": synthetic,
+        "describe": 1 + synthetic,
         "tokens": 1 + synthetic,
     }
-    # real-only has 8 stages. With synthetic text come GOOD's training, selection and scores, the generated text, its
+    # real-only has 9 stages. With synthetic text come GOOD's training, selection and scores, the generated text, its
     # description and tokens, and in contrastive BAD's selection and scores.
-    assert plan.stages_apart() == 2 * (8 + 14 + 14 + 16)
+    assert plan.stages_apart() == 2 * (9 + 15 + 15 + 17)
 
 
 def test_an_arm_that_is_repeated_with_the_same_seeds_adds_nothing(store: Store, plan: Plan) -> None:

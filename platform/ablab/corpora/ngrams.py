@@ -96,9 +96,12 @@ class DistinctNgrams:
         self._compact()
         return len(self._values) << self._bits
 
-    def held_by(self, others: Iterable[Hashes]) -> float:
-        """The share of the distinct n-grams that occur in a stream of others; 0 for an empty set."""
-        return shares_held([self], others)[0]
+    def held(self, others: Iterable[Hashes]) -> NDArray[np.bool_]:
+        """Which of the distinct n-grams occur in a stream of others [len of the set]."""
+        found = self.nothing_found()
+        for values in others:
+            self.mark(values, found)
+        return found
 
     def mark(self, values: Hashes, found: NDArray[np.bool_]) -> None:
         """Set `found` [len of the set] where the set's n-gram is among `values`."""

@@ -47,6 +47,7 @@ def lower(recipe: Recipe, replicate: Replicate) -> Lowered:
     tokens = Stage("tokens", {"splits": SPLITS}, {"corpus": corpus, "tokenizer": tokenizer})
     suite = _suite(recipe)
     roles = {"corpus": corpus, "tokenizer": tokenizer, "tokens": tokens, "suite": suite}
+    roles["real_describe"] = _describe(recipe, corpus, roles)
     synthetic_tokens = None
     if recipe.synthetic is not None:
         made = _synthetic(recipe, recipe.synthetic, replicate, roles)
@@ -159,16 +160,22 @@ def _synthetic(
         params["bad"] = SmallerModel(size="bad").canonical()  # what it is stands in the key of its training
         inputs |= {"bad": bad["bad_train"], "bad_select": bad["bad_select"]}
     generate = Stage("generate", params, inputs)
-    worlds = [s.world_seed for s in recipe.corpus.sources if isinstance(s, MicroworldSource)]
     return {
         "good_train": train,
         "good_select": select,
         "good_evaluate": _evaluate(recipe, shared, train, select),
         **bad,
         "generate": generate,
-        "describe": Stage("describe", {"world_seeds": worlds}, {"corpus": generate, "real": corpus}),
+        "describe": _describe(recipe, generate, shared),
         "synthetic_tokens": Stage("tokens", {"splits": ["train"]}, {"corpus": generate, "tokenizer": tokenizer}),
     }
+
+
+def _describe(recipe: Recipe, corpus: Stage, shared: Mapping[str, Stage]) -> Stage:
+    """Statistics of a corpus, generated or the real one."""
+    worlds = [s.world_seed for s in recipe.corpus.sources if isinstance(s, MicroworldSource)]
+    inputs = {"corpus": corpus, "real": shared["corpus"], "suite": shared["suite"]}
+    return Stage("describe", {"world_seeds": worlds}, inputs)
 
 
 def _bad(

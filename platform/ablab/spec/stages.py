@@ -33,7 +33,7 @@ _KINDS = (
     StageKind("train", 2, "ablab.train.stage:train", "a model and its checkpoints"),
     StageKind("select", 1, "ablab.train.select:select", "which checkpoint of a run is used"),
     StageKind("generate", 2, "ablab.generate.stage:generate", "a synthetic corpus"),
-    StageKind("describe", 1, "ablab.corpora.describe:describe", "statistics of a synthetic corpus"),
+    StageKind("describe", 2, "ablab.corpora.describe:describe", "statistics of a corpus"),
     StageKind("evaluate", 3, "ablab.evaluate.stage:evaluate", "scores of a checkpoint, item by item"),
     StageKind("curve", 1, "ablab.evaluate.curve:learning_curve", "scores of some suites at checkpoints of a training"),
     StageKind("floor", 2, "ablab.evaluate.floor:evaluate_floor", "a 5-gram model's scores on the same items"),
