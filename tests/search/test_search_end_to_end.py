@@ -9,69 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_helper import ROOT, environment
-
-STUDY = """
-from ablab.search import {imports}
-from ablab.spec import Replicate, edit
-from experiments.scales import tiny
-
-STUDY = Study(
-    name="rates",
-    version=1,
-    question="Which rate?",
-    designs={{
-        "tiny": StudyDesign(
-            recipe=edit(tiny(), {{"schedule.steps": 5, {edits}}}),
-            space={space},
-            objectives=({objectives},),
-            sampler=RandomSampler(seed=1),
-            pruner=NoPruning(),
-            budget=Budget(trials=3, hours=None, device_hours=None, failures_in_a_row=2),
-            replicates=(Replicate(train_seed=1, generation_seed=1),),
-            fresh=(Replicate(train_seed=8, generation_seed=8), Replicate(train_seed=9, generation_seed=9)),
-        )
-    }},
-)
-"""
-IMPORTS = "Budget, Categorical, Float, Integer, NoPruning, Objective, RandomSampler, Study, StudyDesign"
-PERPLEXITY = 'Objective(metric="perplexity", direction="minimize")'
-REASONING = 'Objective(metric="reasoning", direction="maximize")'
-RATES = '{"schedule.learning_rate": Categorical(choices=(5e-3, 2e-3))}'
-
-
-def project(folder: Path, space: str, objectives: str, edits: str = "") -> Path:
-    (folder / "experiments/studies").mkdir(parents=True)
-    (folder / "ablations").mkdir()
-    for name in ("__init__", "scales", "tinybabylm", "babylm_suites"):
-        (folder / "experiments" / f"{name}.py").write_text((ROOT / "experiments" / f"{name}.py").read_text())
-    text = STUDY.format(imports=IMPORTS, space=space, objectives=objectives, edits=edits)
-    (folder / "experiments/studies/rates.py").write_text(text)
-    return folder
-
-
-def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
-    code = "from ablab.cli.run_study import main; main()"
-    return subprocess.Popen(
-        [sys.executable, "-c", code, "rates", "--scale", "tiny", "--jobs", "1", *arguments],
-        env=environment(folder / "home", ABLAB_PROJECT=str(folder), OMP_NUM_THREADS="1"),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def finish(process: subprocess.Popen[str]) -> tuple[int, str, str]:
-    output, errors = process.communicate(timeout=500)
-    return process.returncode, output, errors
-
+from study_helper import PERPLEXITY, RATES, REASONING, finish, start_study, study_project
+from tiny_helper import environment
 
 @pytest.fixture(scope="module")
 def searched(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[str, Any]]]:
     """A study of two objectives whose space holds two points, searched by two workers at once, and once more."""
-    folder = project(tmp_path_factory.mktemp("study"), RATES, f"{PERPLEXITY}, {REASONING}")
-    ended = [finish(process) for process in [start(folder, "--json"), start(folder, "--json")]]
-    ended.append(finish(start(folder, "--json")))
+    folder = study_project(tmp_path_factory.mktemp("study"), RATES, f"{PERPLEXITY}, {REASONING}")
+    ended = [finish(process) for process in [start_study(folder, "--json"), start_study(folder, "--json")]]
+    ended.append(finish(start_study(folder, "--json")))
     assert [code for code, _, _ in ended] == [0, 0, 0], ended
     return folder, [json.loads(output) for _, output, _ in ended]
 
@@ -137,8 +83,8 @@ def test_mlflow_has_the_study_its_trials_and_its_figures(searched: tuple[Path, l
 def test_failed_trials_are_recorded_with_their_cause_and_end_the_search_after_a_number_in_a_row(tmp_path: Path) -> None:
     """Of the widths only the ends are sound, which alone are looked at before the search."""
     space = '{"model.hidden": Integer(low=48, high=96)}'
-    folder = project(tmp_path, space, PERPLEXITY, edits='"model.heads": 12, "model.hidden": 24')
-    code, output, errors = finish(start(folder))
+    folder = study_project(tmp_path, space, PERPLEXITY, edits='"model.heads": 12, "model.hidden": 24')
+    code, output, errors = finish(start_study(folder))
     assert code == 1, output + errors
     assert "2 trials in a row failed" in errors
     assert "model.hidden" in errors and "must be a multiple of model.heads=12" in errors
@@ -147,7 +93,7 @@ def test_failed_trials_are_recorded_with_their_cause_and_end_the_search_after_a_
 
 
 def test_a_plan_imports_no_heavy_library_and_makes_nothing(tmp_path: Path) -> None:
-    folder = project(tmp_path, RATES, PERPLEXITY)
+    folder = study_project(tmp_path, RATES, PERPLEXITY)
     code = (
         "import sys; from ablab.cli import run_study; sys.argv[1:] = ['rates', '--scale', 'tiny', '--plan', '--json']\n"
         "try: run_study.main()\n"

@@ -38,6 +38,7 @@ class Publisher:
         self._settings, self._log, self._module = settings, log, module
         self._events: Queue[tuple[WorkerProcess, dict[str, Any]]] = Queue()
         self._process: WorkerProcess | None = None
+        self._due, self._broken = 0, False  # whole things under way; MLflow has failed
 
     def __enter__(self) -> Publisher:
         return self
@@ -56,22 +57,40 @@ class Publisher:
         """Publish an execution and wait for it. Raises `RunError` with the remedy if that fails."""
         self.publish_whole({"execution": execution})
 
+    def publish_soon(self, task: dict[str, Any]) -> None:
+        """Have a whole thing published, some time. Left out while another is under way, or when MLflow has failed."""
+        self._look()
+        if not (self._due or self._broken):
+            self._send(task)
+            self._due += 1
+
     def publish_whole(self, task: dict[str, Any]) -> None:
         """Have a whole thing published, and wait for it. Raises `RunError` with the remedy if that fails."""
-        if self._process is not None and self._process.ended:  # MLflow failed before; it may work again by now
+        self._look()
+        if self._broken and self._process is not None:  # it may work again by now
             self._process.kill()
-            self._process, self._events = None, Queue()
+            self._process, self._events, self._due, self._broken = None, Queue(), 0, False
         self._send(task)
+        self._due += 1
         while True:
             try:
                 _, event = self._events.get(timeout=SILENT_S)
             except Empty:
                 raise RunError(f"MLflow was silent for {SILENT_S:.0f} s; log: {self._log}", REMEDY) from None
             if "published" in event:
-                return
-            if "stage" not in event:
+                self._due -= 1
+                if self._due == 0:
+                    return
+            elif "stage" not in event:
                 cause = event.get("failed") or f"its process died: {event['died']}"
                 raise RunError(f"publishing to MLflow failed: {cause}; log: {self._log}", REMEDY)
+
+    def _look(self) -> None:
+        """Hear what has happened so far."""
+        while not self._events.empty():
+            _, event = self._events.get()
+            self._due -= "published" in event
+            self._broken |= "failed" in event or "died" in event
 
     def _send(self, task: dict[str, Any]) -> None:
         if self._process is None:

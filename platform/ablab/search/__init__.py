@@ -1,11 +1,14 @@
 """Studies: searches over recipe paths with Optuna, whose trials are recipes run by the runner."""
 
 from ablab.search.spec import (
+    Behind,
     Budget,
     Categorical,
     ClearlyWorse,
     Float,
+    Hyperband,
     Integer,
+    Median,
     NoPruning,
     Objective,
     RandomSampler,
@@ -16,11 +19,14 @@ from ablab.search.spec import (
 )
 
 __all__ = [
+    "Behind",
     "Budget",
     "Categorical",
     "ClearlyWorse",
     "Float",
+    "Hyperband",
     "Integer",
+    "Median",
     "NoPruning",
     "Objective",
     "RandomSampler",

@@ -9,7 +9,7 @@ from typing import Any
 from ablab.errors import InputError, did_you_mean
 from ablab.search.halves import BLOCK
 from ablab.search.points import choice_labels
-from ablab.search.spec import Categorical, NoPruning, Range, StudyDesign, Wilcoxon
+from ablab.search.spec import Behind, Categorical, NoPruning, Range, StudyDesign, Wilcoxon
 from ablab.spec.canonical import canonical_json, plain
 from ablab.spec.check import recipe_faults
 from ablab.spec.edit import dump, edit, paths
@@ -20,13 +20,18 @@ from ablab.spec.suites import MicroworldSuites
 JUDGED_BY = ("corpus", "tokenizer", "evaluation", "precision", "schedule.validation_tokens")
 """Paths that change what a trial is judged by, or that make two trials no longer comparable."""
 
+PACE = ("schedule", "schedule.steps", "schedule.tokens_per_step", "schedule.checkpoint_every")
+"""Paths that change what a step is, or when its loss is measured."""
+
 
 def study_faults(design: StudyDesign, where: str) -> list[str]:
     """Every fault of the base, the space, the objectives, pruning and replicates."""
     faults = [f"recipe: {fault}" for fault in recipe_faults(design.recipe)]
     faults += _space_faults(design)
     faults += _objective_faults(design)
+    faults += _multiple_faults(design)
     faults += _pruner_faults(design)
+    faults += _checkpoint_faults(design)
     faults += _replicate_faults(design)
     return [f"{where}: {fault}" for fault in faults]
 
@@ -122,21 +127,47 @@ def _objective_faults(design: StudyDesign) -> Iterator[str]:
             )
 
 
+def _multiple_faults(design: StudyDesign) -> Iterator[str]:
+    for name, pruner in (("pruner", design.pruner), ("checkpoint_pruner", design.checkpoint_pruner)):
+        if len(design.objectives) > 1 and not isinstance(pruner, NoPruning):
+            yield (
+                f"{name} {pruner.kind!r}: a study with {len(design.objectives)} objectives cannot prune, because no "
+                f"one value says which trial is worse; set {name}=NoPruning()"
+            )
+
+
 def _pruner_faults(design: StudyDesign) -> Iterator[str]:
     pruner, count = design.pruner, len(design.replicates)
     if isinstance(pruner, NoPruning):
         return
-    if len(design.objectives) > 1:
-        yield (
-            f"pruner {pruner.kind!r}: a study with {len(design.objectives)} objectives cannot prune, because no one "
-            "value says which trial is worse; set pruner=NoPruning()"
-        )
     if pruner.after >= count:
         yield f"pruner.after={pruner.after} must be less than the {count} replicates, or nothing is ever stopped"
     if isinstance(pruner, Wilcoxon) and pruner.p < 0.5 ** (count - 1):
         yield (
             f"pruner.p={pruner.p} cannot be reached before the last of {count} replicates (p is at least "
             f"{0.5 ** (count - 1):g}); raise it, add replicates, or use ClearlyWorse"
+        )
+
+
+def _checkpoint_faults(design: StudyDesign) -> Iterator[str]:
+    pruner, schedule = design.checkpoint_pruner, design.recipe.schedule
+    if isinstance(pruner, NoPruning):
+        return
+    for path in sorted(design.space.keys() & set(PACE)):
+        yield (
+            f"checkpoint_pruner {pruner.kind!r}: {path} is searched, so that trials could not be compared at equal "
+            "steps; set checkpoint_pruner=NoPruning(), or search other paths"
+        )
+    last = (schedule.steps - 1) // schedule.checkpoint_every * schedule.checkpoint_every
+    if pruner.after > last:
+        yield (
+            f"checkpoint_pruner.after={pruner.after} must be at most {last}, the last checkpoint before the end of "
+            f"{schedule.steps} steps, or nothing is ever stopped"
+        )
+    if isinstance(design.pruner, Wilcoxon) and not isinstance(pruner, Behind):
+        yield (
+            f"checkpoint_pruner {pruner.kind!r} excludes pruner 'wilcoxon': Optuna keeps one row of values per trial, "
+            "by step or by replicate; use Behind for checkpoints, or ClearlyWorse for replicates"
         )
 
 

@@ -11,7 +11,9 @@ from typing import Any
 from optuna.trial import Trial, TrialState
 
 from ablab.errors import AblabError, InputError, RunError
+from ablab.runner.execute import unwatched
 from ablab.runner.progress import View
+from ablab.search.checkpoints import Watch
 from ablab.search.fresh import judge_fresh
 from ablab.search.halves import load_half, value
 from ablab.search.outcome import Outcome, TrialRow, best_of, copies_at_end
@@ -31,7 +33,7 @@ from ablab.search.storage import (
     TakenOver,
     TrialStorage,
 )
-from ablab.search.trial import Bench, Evaluation
+from ablab.search.trial import Bench, Evaluation, Stopped
 from ablab.spec.canonical import digest
 from ablab.spec.check import recipe_faults
 from ablab.spec.edit import edit
@@ -154,10 +156,15 @@ class Search:
         with self.bench.recorded(title, design_of(arm, recipe, design.replicates), {arm: resolved}) as one:
             before = self._spent(trial)
             self.storage.note(trial, **{EXECUTIONS: [*trial.user_attrs.get(EXECUTIONS, ()), one.record.id]})
+            watch = Watch(self.storage, trial, design, self._best)
+            values: list[list[float]] = []
             try:
-                values = self._replicates(trial, arm, one)
+                values = self._replicates(trial, arm, one, watch)
+            except Stopped as stopped:
+                one.message = str(stopped)
             finally:  # whatever becomes of it: what it cost
-                spent = {SECONDS: before[0] + one.seconds, COMPUTED: before[1] + len(one.computed)}
+                seconds = before[0] + one.seconds + watch.seconds(one.computed)
+                spent = {SECONDS: seconds, COMPUTED: before[1] + len(one.computed)}
                 self.storage.note(trial, **spent)
         if one.message:
             self.storage.note(trial, **{CAUSE: one.message})
@@ -166,21 +173,27 @@ class Search:
             means = [statistics.fmean(column) for column in zip(*values, strict=True)]
             self._tell(trial, TrialState.COMPLETE, means)
 
-    def _replicates(self, trial: Trial, arm: str, one: Evaluation) -> list[list[float]]:
-        """Selection values, replicate by replicate; all are computed at once where nothing may stop the trial.
+    def _replicates(self, trial: Trial, arm: str, one: Evaluation, watch: Watch) -> list[list[float]]:
+        """Selection values, replicate by replicate; all are computed at once where nothing may stop it between them.
 
-        A trial that is stopped has fewer of them, and a message that says why.
+        A trial that is stopped between them has fewer, and a message that says why. Raises Stopped where it is stopped
+        at a checkpoint.
         """
         design = self.prepared.design
         count, steadily = len(design.replicates), isinstance(design.pruner, NoPruning)
+        watched = not isinstance(design.checkpoint_pruner, NoPruning)
+        count_as_row = len(design.objectives) == 1 and not design.row_by_step
         values: list[list[float]] = []
         for position in range(count):
             if not steadily or position == 0:
-                one.run(None if steadily else position + 1)
+                one.run(None if steadily else position + 1, watch.heard if watched else unwatched)
+            if watched:
+                watch.read(one.curves(arm, position), position)
             half = load_half(one.result(arm, position), "selection")
             values.append([value(half, metric) for metric in design.metrics])
             self.storage.note(trial, **{REPLICATES: values})
-            self.storage.report(trial, position, values[-1])
+            if count_as_row:
+                self.storage.report(trial, position, values[-1][0])
             why = self._why_stop(trial, values) if position + 1 < count else ""
             if why:
                 one.message = f"stopped after {position + 1} of {count} replicates: {why}"
@@ -197,10 +210,14 @@ class Search:
         if isinstance(pruner, NoPruning) or len(values) < pruner.after:
             return ""
         if isinstance(pruner, Wilcoxon):
-            return f"Wilcoxon's test finds it worse than the best (p < {pruner.p:g})" if trial.should_prune() else ""
-        best = best_of(self.rows(), design.directions)
+            worse = self.storage.should_prune(trial)
+            return f"Wilcoxon's test finds it worse than the best (p < {pruner.p:g})" if worse else ""
+        best = self._best()
         assert isinstance(pruner, ClearlyWorse)
-        return clearly_worse(design.objectives[0], [v[0] for v in values], best[0], pruner.margin) if best else ""
+        return clearly_worse(design.objectives[0], [v[0] for v in values], best, pruner.margin) if best else ""
+
+    def _best(self) -> TrialRow | None:
+        return next(iter(best_of(self.rows(), self.prepared.design.directions)), None)
 
     def _copy(self, trial: Trial, twin: TrialRow) -> None:
         """A point that is the same computation as an earlier one has its value, and costs and counts nothing."""

@@ -32,6 +32,8 @@ class TrialRow:
     cause: str = ""
     """Why it failed, or why it was stopped."""
     executions: tuple[str, ...] = ()
+    checkpoints: Mapping[int, Mapping[int, float]] = field(default_factory=dict)
+    """Validation losses in nats of its trainings: replicate -> step -> loss."""
     began_ms: int = 0
     ended_ms: int | None = None
 

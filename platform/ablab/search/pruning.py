@@ -1,7 +1,8 @@
-"""When a trial is clearly worse than the best one, on the replicates that it has run."""
+"""When a trial is clearly worse than the best one: on the replicates that it has run, or at a checkpoint of one."""
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Sequence
 
@@ -26,4 +27,18 @@ def clearly_worse(objective: Objective, values: Sequence[float], best: TrialRow,
     return (
         f"{objective.metric} {own:.4g} is {worse:.2g} {unit} worse than trial {best.number} on the same replicates "
         f"(margin {margin:g})"
+    )
+
+
+def behind(position: int, step: int, loss_nats: float, best: TrialRow, margin: float) -> str:
+    """Why, in words; empty where it is not, or where the best trial has no loss at this step of this replicate."""
+    other = best.checkpoints.get(position, {}).get(step)
+    if other is None:
+        return ""
+    worse = 100.0 * math.expm1(loss_nats - other)  # of perplexities
+    if worse <= margin:
+        return ""
+    return (
+        f"validation perplexity {math.exp(loss_nats):.4g} is {worse:.2g} % worse than that of trial {best.number} at "
+        f"this step (margin {margin:g})"
     )

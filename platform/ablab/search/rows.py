@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial, Trial, TrialState
 
 from ablab.search.outcome import State, TrialRow
 from ablab.search.points import Space, edits_of
 from ablab.search.storage import (
     CAUSE,
+    CHECKPOINTS,
     COMPUTED,
     DUPLICATE,
     EXECUTIONS,
@@ -49,10 +50,17 @@ def _row(trial: FrozenTrial, space: Space, retried: Mapping[int, int]) -> TrialR
         duplicate_of=about.get(DUPLICATE),
         retried_as=retried.get(trial.number),
         cause=about.get(CAUSE, ""),
+        checkpoints=checkpoints_of(trial),
         executions=tuple(about.get(EXECUTIONS, ())),
         began_ms=_ms(trial.datetime_start) or 0,
         ended_ms=_ms(trial.datetime_complete),
     )
+
+
+def checkpoints_of(trial: FrozenTrial | Trial) -> dict[int, dict[int, float]]:
+    """Validation losses: replicate -> step -> loss. JSON knows no numbers as names."""
+    stored = trial.user_attrs.get(CHECKPOINTS, {})
+    return {int(r): {int(step): float(loss) for step, loss in losses.items()} for r, losses in stored.items()}
 
 
 def _ms(moment: datetime | None) -> int | None:

@@ -105,6 +105,42 @@ class Wilcoxon(Spec):
 Pruner = Annotated[NoPruning | ClearlyWorse | Wilcoxon, Field(discriminator="kind")]
 
 
+class Behind(Spec):
+    """Stop a training that is worse than the best trial's by more than a margin: same replicate, same step."""
+
+    kind: Literal["behind"] = "behind"
+    margin: Annotated[float, Field(ge=0.0)]
+    """Of the validation perplexity, in %."""
+    after: Positive
+    """Steps that every training has."""
+
+
+class Median(Spec):
+    """Optuna's `MedianPruner`: stop where the lowest loss so far is above the median of complete trials at this step.
+
+    It looks at the first replicate.
+    """
+
+    kind: Literal["median"] = "median"
+    startup_trials: Positive
+    """Complete trials before any is stopped."""
+    after: Positive
+    """Steps that every training has."""
+
+
+class Hyperband(Spec):
+    """Optuna's `HyperbandPruner` (Li et al. 2018, asynchronous). It looks at the first replicate."""
+
+    kind: Literal["hyperband"] = "hyperband"
+    after: Positive
+    """Steps that every training has: of the first rung."""
+    reduction: Annotated[int, Field(ge=2)]
+    """Of so many trials one goes on from a rung to the next, which has so many times its steps."""
+
+
+CheckpointPruner = Annotated[NoPruning | Behind | Median | Hyperband, Field(discriminator="kind")]
+
+
 class Budget(Spec):
     """When a search ends: by the first limit that is reached. A trial that has begun is finished."""
 
@@ -129,6 +165,9 @@ class StudyDesign(Spec):
     """Judged on selection data alone (`ablab.search.halves`)."""
     sampler: Sampler
     pruner: Pruner
+    """Between replicates, by the objective."""
+    checkpoint_pruner: CheckpointPruner = Field(default=NoPruning(), json_schema_extra=INERT)
+    """Inside the trainings of a trial, at their checkpoints, by the validation loss."""
     budget: Budget = Field(json_schema_extra=EXECUTION)
     """May be raised later: more trials go on with the same search."""
     replicates: tuple[Replicate, ...] = Field(min_length=1)
@@ -139,6 +178,12 @@ class StudyDesign(Spec):
     @property
     def directions(self) -> tuple[str, ...]:
         return tuple(objective.direction for objective in self.objectives)
+
+    @property
+    def row_by_step(self) -> bool:
+        """Optuna keeps one row of values per trial: losses of the first replicate by step, else values by replicate."""
+        by_step = not isinstance(self.checkpoint_pruner, NoPruning) and not isinstance(self.pruner, Wilcoxon)
+        return len(self.objectives) == 1 and by_step
 
     @property
     def metrics(self) -> tuple[str, ...]:

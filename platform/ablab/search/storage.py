@@ -25,13 +25,14 @@ from ablab.errors import InputError, RunError
 from ablab.registry.process import Process, is_dead, this_process
 from ablab.search.places import Place
 from ablab.search.points import params_of
-from ablab.search.spec import RandomSampler, Sampler, StudyDesign, Wilcoxon
+from ablab.search.spec import Hyperband, Median, RandomSampler, Sampler, StudyDesign, Wilcoxon
 from ablab.spec.ablation import differing_paths
 from ablab.spec.canonical import digest
 
 HEARTBEAT_S, SILENT_S = 10, 60
 OWNER, DESIGN, DATA, CAUSE, DUPLICATE, IDENTITY = "owner", "design", "data", "cause", "duplicate_of", "identity"
 RETRY_OF, EXECUTIONS, REPLICATES, SECONDS, COMPUTED = "retry_of", "executions", "replicates", "seconds", "computed"
+CHECKPOINTS = "checkpoints"
 
 
 class TakenOver(RunError):
@@ -95,11 +96,7 @@ class TrialStorage:
 
     def study(self) -> Any:
         """Optuna's study, for its sampler, pruner and plots."""
-        design = self.design
-        pruner = optuna.pruners.NopPruner()
-        if isinstance(design.pruner, Wilcoxon):
-            pruner = optuna.pruners.WilcoxonPruner(p_threshold=design.pruner.p, n_startup_steps=design.pruner.after)
-        return optuna.load_study(study_name=self.name, storage=self._storage, pruner=pruner)
+        return optuna.load_study(study_name=self.name, storage=self._storage, pruner=_pruner(self.design))
 
     def trials(self) -> list[FrozenTrial]:
         with self._failing():
@@ -183,11 +180,16 @@ class TrialStorage:
             for name, value in attributes.items():
                 self._storage.set_trial_user_attr(trial._trial_id, name, value)
 
-    def report(self, trial: Trial, position: int, values: Sequence[float]) -> None:
-        """The value of one replicate, which pruners and plots see; of several objectives Optuna takes none."""
+    def report(self, trial: Trial, step: int, value: float) -> None:
+        """One value of the trial's only row, which Optuna's pruners and plots see; a step that has one keeps it."""
         with self._failing():
-            if len(values) == 1 and position not in self._storage.get_trial(trial._trial_id).intermediate_values:
-                trial.report(values[0], position)
+            if step not in self._storage.get_trial(trial._trial_id).intermediate_values:
+                trial.report(value, step)
+
+    def should_prune(self, trial: Trial) -> bool:
+        """What Optuna's pruner says of that row."""
+        with self._failing():
+            return bool(trial.should_prune())
 
     def heartbeat(self, trial: Trial) -> AbstractContextManager[Any]:
         """Keeps a trial while the block lasts."""
@@ -256,6 +258,19 @@ def _sampler(sampler: Sampler, number: int) -> Any:
     if isinstance(sampler, RandomSampler):
         return optuna.samplers.RandomSampler(seed=seed)
     return optuna.samplers.TPESampler(seed=seed, n_startup_trials=sampler.startup_trials)
+
+
+def _pruner(design: StudyDesign) -> Any:
+    """Optuna's pruner, where one is declared."""
+    match design.pruner, design.checkpoint_pruner:
+        case Wilcoxon(p=p, after=after), _:
+            return optuna.pruners.WilcoxonPruner(p_threshold=p, n_startup_steps=after)
+        case _, Median(startup_trials=trials, after=after):
+            return optuna.pruners.MedianPruner(n_startup_trials=trials, n_warmup_steps=after)
+        case _, Hyperband(after=after, reduction=reduction):
+            most = design.recipe.schedule.steps
+            return optuna.pruners.HyperbandPruner(min_resource=after, max_resource=most, reduction_factor=reduction)
+    return optuna.pruners.NopPruner()
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from types import TracebackType
 
 from ablab.errors import RunError
 from ablab.registry.registry import Registry
-from ablab.runner.execute import Executor
+from ablab.runner.execute import Executor, Heard, unwatched
 from ablab.runner.plan import Plan, PlannedStage, make_plan
 from ablab.runner.pool import Pool
 from ablab.runner.prepare import Prepared
@@ -27,7 +27,7 @@ from ablab.store.executions import Execution, Status
 
 
 class Stopped(Exception):
-    """A view ended an evaluation on purpose: what it computed goes on from its last checkpoint another time."""
+    """An evaluation is ended on purpose; its trainings go on from their last checkpoint another time."""
 
 
 @dataclass
@@ -80,8 +80,8 @@ class Bench:
             raise
         finish_execution(self.registry, self.store, record, "finished", one.message)
 
-    def execute(self, record: Execution, plan: Plan) -> None:
-        """Compute what is missing of a plan. Raises RunError when stages failed, Stopped when the view stops it."""
+    def execute(self, record: Execution, plan: Plan, on_measured: Heard) -> None:
+        """Compute what is missing of a plan. Raises RunError when stages failed, and what `on_measured` raises."""
         if self._pool is None and any(True for _ in plan.todo()):
             logs = self.settings.home / "logs" / record.id
             self._pool = Pool(self.placement.jobs, self.placement.numerics.threads, logs)
@@ -96,6 +96,7 @@ class Bench:
                 view=self.view,
                 logs=self.settings.home / "logs" / record.id,
                 on_done=self.on_done,
+                on_measured=on_measured,
                 pool=self._pool,
             ).run()
         except BaseException:
@@ -127,15 +128,20 @@ class Evaluation:
     seconds: float = 0.0
     """Computing time of these stages."""
 
-    def run(self, replicates: int | None = None) -> None:
-        """Compute the first replicates of every arm (all of them by default)."""
+    def run(self, replicates: int | None = None, on_measured: Heard = unwatched) -> None:
+        """Compute the first replicates of every arm (all of them by default). What `on_measured` raises ends it."""
         store, placement = self.bench.store, self.bench.placement
         plan = make_plan(self.design, self.recipes, store, placement.numerics, replicates)
         missing = [planned.key for planned in plan.stages.values() if not planned.is_in(store)]
         try:
-            self.bench.execute(self.record, plan)
+            self.bench.execute(self.record, plan, on_measured)
         finally:
             self._count(missing)
+
+    def curves(self, arm: str, position: int) -> Path:
+        """The curves of the arm's training in one replicate."""
+        training = self.plan.arms[arm][position].roles["train"]
+        return self.bench.store.directory(training.kind, training.key) / "curves.jsonl"
 
     def result(self, arm: str, position: int) -> Judgement:
         """How one arm was judged in one replicate; the stages are verified."""

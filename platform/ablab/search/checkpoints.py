@@ -1,0 +1,81 @@
+"""Checkpoints of a trial's trainings: each is kept with the trial, and after each the pruner is asked."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from optuna.trial import Trial
+
+from ablab.runner.plan import PlannedStage
+from ablab.search.outcome import TrialRow
+from ablab.search.pruning import behind
+from ablab.search.rows import checkpoints_of
+from ablab.search.spec import Behind, NoPruning, StudyDesign
+from ablab.search.storage import CHECKPOINTS, TrialStorage
+from ablab.search.trial import Stopped
+
+LOSS = "validation_loss_nats"
+
+
+@dataclass
+class Watch:
+    """Hears the checkpoints of one trial. Replicates are never mixed: every loss is compared with one of its own.
+
+    Optuna's own row of intermediate values holds the first replicate.
+    """
+
+    storage: TrialStorage
+    trial: Trial
+    design: StudyDesign
+    best: Callable[[], TrialRow | None]
+    """The best trial so far."""
+    _losses: dict[int, dict[int, float]] = field(default_factory=dict)
+    _seconds: dict[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._losses = checkpoints_of(self.trial)  # of an earlier worker of this trial
+
+    def heard(self, planned: PlannedStage, event: Mapping[str, Any]) -> None:
+        """A checkpoint of a stage that is computed now. Raises `Stopped` where the rest is not worth computing."""
+        self._seconds[planned.key] = event["seconds"]
+        step, steps = event["step"], self.design.recipe.schedule.steps
+        for position in sorted({use.replicate for use in planned.uses if use.role == "train"}):
+            why = self._keep(position, step, event["values"][LOSS])
+            if why and step < steps:
+                raise Stopped(f"stopped at step {step} of {steps} of replicate {position + 1}: {why}")
+
+    def read(self, curves: Path, position: int) -> None:
+        """The checkpoints of a finished training: others are compared with them, also where nobody heard them."""
+        for point in map(json.loads, curves.read_text(encoding="utf-8").splitlines()):
+            if LOSS in point:
+                self._keep(position, point["step"], point[LOSS])
+
+    def seconds(self, computed: list[str]) -> float:
+        """Computing time of trainings that were begun here and are not among the computed stages."""
+        return sum(seconds for key, seconds in self._seconds.items() if key not in computed)
+
+    def _keep(self, position: int, step: int, loss_nats: float) -> str:
+        """Why the pruner would stop now, in words; empty where it would not, or was asked before."""
+        losses = self._losses.setdefault(position, {})
+        if step in losses:
+            return ""
+        if position == 0 and self.design.row_by_step:  # Optuna's pruners take the direction of the objective
+            sign = 1.0 if self.design.directions == ("minimize",) else -1.0
+            self.storage.report(self.trial, step, sign * loss_nats)
+        losses[step] = loss_nats
+        self.storage.note(self.trial, **{CHECKPOINTS: self._losses})
+        return self._why(position, step, loss_nats)
+
+    def _why(self, position: int, step: int, loss_nats: float) -> str:
+        pruner = self.design.checkpoint_pruner
+        if isinstance(pruner, NoPruning):
+            return ""
+        if isinstance(pruner, Behind):
+            best = self.best() if step >= pruner.after else None
+            return behind(position, step, loss_nats, best, pruner.margin) if best is not None else ""
+        stops = position == 0 and self.storage.should_prune(self.trial)
+        return f"Optuna's {pruner.kind} pruner finds its validation loss {loss_nats:.4g} too high" if stops else ""
