@@ -20,7 +20,9 @@ def folder(path: Path, identity: str = "one") -> ShardFolder:
 
 
 def shard(index: int = 2) -> Shard:
-    return Shard(index, WORDS, [3, 3, 3, 2], [10, 10, 10, 12], [1, 0, 2, 0], [0.1 + 0.2, 0, 0, 0], [3, 0, 0, 0], stopped=1)
+    return Shard(
+        index, WORDS, [3, 3, 3, 2], [10, 10, 10, 12], [1, 0, 2, 0], [0.1 + 0.2, 0, 0, 0], [3, 0, 0, 0], stopped=1
+    )
 
 
 def test_what_was_written_is_read(tmp_path: Path) -> None:

@@ -93,6 +93,11 @@ def test_a_tally_adds_shards_by_step(tmp_path: Path) -> None:
     }
     tally.write(tmp_path / "steps.json", contrasted=True)
     steps = json.loads((tmp_path / "steps.json").read_text())
-    assert steps == {"sampled": [2, 1], "head_size": [3.0, 2.0], "argmax_changed": [0.5, 0.0], "kl_good_nats": [0.25, None]}
+    assert steps == {
+        "sampled": [2, 1],
+        "head_size": [3.0, 2.0],
+        "argmax_changed": [0.5, 0.0],
+        "kl_good_nats": [0.25, None],
+    }
     tally.write(tmp_path / "steps.json", contrasted=False)
     assert json.loads((tmp_path / "steps.json").read_text())["argmax_changed"] is None

@@ -15,10 +15,11 @@ import pytest
 from stages_helper import corpus_stage, suite_stage, tokenizer_stage
 
 from ablab.errors import RunError
-from ablab.runner.pool import Pool, WorkerProcess, describe_exit
+from ablab.runner.pool import Pool, WorkerProcess
 from ablab.spec.placement import Numerics
 from ablab.spec.stages import Stage
 from ablab.store import Store
+from ablab.store.children import describe_exit
 
 TESTS = str(Path(__file__).parents[1])
 
@@ -42,6 +43,7 @@ def task(stage: Stage, root: Path, **changes: Any) -> dict[str, Any]:
         "locations": {},
         "store": str(root),
         "numerics": Numerics().model_dump(),
+        "generation_workers": 1,
         **changes,
     }
 

@@ -64,6 +64,16 @@ def add_json(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
 
 
+def add_generation_workers(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--generation-workers",
+        metavar="N",
+        type=int,
+        default=1,
+        help="processes that decode one corpus together, with the threads of one job or a GPU each (default: 1)",
+    )
+
+
 def add_selection(parser: argparse.ArgumentParser) -> None:
     """The arguments that name a design."""
     parser.add_argument("name", metavar="NAME[@VERSION|@dev]", help="an ablation (see `ablab list`)")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ablab.cli.common import (
     Parser,
+    add_generation_workers,
     add_json,
     add_selection,
     console,
@@ -62,6 +63,7 @@ def _main() -> int:
         edits,
         jobs=arguments.jobs,
         numerics=numerics,
+        generation_workers=arguments.generation_workers,
         purpose="plan" if arguments.plan else "run",
         part=Part(tuple(filter(None, (name.strip() for name in arguments.arms.split(",")))), arguments.replicates),
         known=faults,
@@ -128,6 +130,7 @@ def parser() -> Parser:
     made.add_argument("--arms", metavar="A,B", default="", help="these arms and the control only (default: all)")
     made.add_argument("--replicates", metavar="N", type=int, help="the first N replicates only (default: all)")
     made.add_argument("--jobs", type=int, default=None, help="stages at once (default: one per core, or one per GPU)")
+    add_generation_workers(made)
     made.add_argument(
         "--numerics",
         metavar="FIELD=VALUE",

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ablab.cli.common import Parser, add_json, edits_of, guarded, print_json
+from ablab.cli.common import Parser, add_generation_workers, add_json, edits_of, guarded, print_json
 from ablab.errors import RunError
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ def _main() -> int:
         trials=arguments.trials,
         jobs=arguments.jobs,
         numerics=numerics,
+        generation_workers=arguments.generation_workers,
         purpose="plan" if arguments.plan else "run",
         known=faults,
     )
@@ -78,6 +79,7 @@ def parser() -> Parser:
     made.add_argument("--scale", default="smoke", help="which of its designs: smoke (default), small, paper, ...")
     made.add_argument("--trials", type=int, help="trials in all, over every command so far (default: its budget)")
     made.add_argument("--jobs", type=int, help="stages computed at once (default: one per core, one per GPU)")
+    add_generation_workers(made)
     made.add_argument(
         "--numerics",
         metavar="FIELD=VALUE",

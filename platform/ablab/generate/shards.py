@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+
+from ablab.store.locks import try_lock
 
 SHARD_FORMAT = 3  # of the files, and of which sequences make a shard
 DIGEST_LENGTH = 64
@@ -58,7 +62,6 @@ class ShardFolder:
         header = counts | {"identity": self.identity, "sequences": len(shard.words_SN)}
         body = json.dumps(header, sort_keys=True).encode() + b"\n" + shard.words_SN.astype(self.dtype).tobytes()
         path = self._path(shard.index)
-        path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_suffix(".part")
         part.write_bytes(hashlib.sha256(body).hexdigest().encode() + b"\n" + body)
         part.replace(path)
@@ -80,6 +83,24 @@ class ShardFolder:
         return Shard(
             index=index, words_SN=np.frombuffer(words, self.dtype).reshape(sequences, -1).astype(np.int64), **header
         )
+
+    @contextmanager
+    def claim(self, index: int) -> Iterator[bool]:
+        """True where this process alone may write the shard until then; False while another process may."""
+        path = self._path(index).with_suffix(".lock")
+        lock = try_lock(path)
+        if lock is None:
+            yield False
+            return
+        with lock:
+            try:
+                yield True
+            finally:
+                path.unlink()
+
+    def count(self) -> int:
+        """How many shards are there, finished or not."""
+        return sum(1 for _ in self.folder.glob("*.shard"))
 
     def exists(self, index: int) -> bool:
         """True when a file is there, finished or not."""

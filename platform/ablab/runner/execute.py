@@ -156,6 +156,7 @@ class Executor:
                 "locations": dict(stage.locations),
                 "store": str(self.store.root),
                 "numerics": self.placement.numerics.model_dump(),
+                "generation_workers": self.placement.generation_workers,
             }
         )
 

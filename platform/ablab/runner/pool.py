@@ -15,6 +15,7 @@ from queue import Empty, Queue
 from typing import Any
 
 from ablab.errors import RunError
+from ablab.store.children import describe_exit
 
 
 class WorkerProcess:
@@ -136,17 +137,6 @@ class Pool:
             return WorkerProcess(number, self._threads, self._logs / f"worker-{number}.log", self._events)
         except OSError as error:
             raise RunError(f"worker process could not be started: {error}") from error
-
-
-def describe_exit(code: int) -> str:
-    """An exit status in words."""
-    if code >= 0:
-        return f"exit status {code}"
-    try:
-        name = signal.Signals(-code).name
-    except ValueError:  # real-time signals have numbers only
-        name = str(-code)
-    return f"signal {name}" + (" (out of memory?)" if name == "SIGKILL" else "")
 
 
 def _environment(threads: int) -> dict[str, str]:

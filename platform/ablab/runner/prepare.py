@@ -82,6 +82,7 @@ def prepare(
     *,
     jobs: int | None = None,
     numerics: Mapping[str, Any] | None = None,
+    generation_workers: int = 1,
     purpose: Purpose = "read",
     part: Part | None = None,
     known: Iterable[str] = (),
@@ -94,7 +95,7 @@ def prepare(
     """
     faults, placement = list(known), None
     with collecting(faults):
-        placement = default_placement(jobs, numerics or {})
+        placement = default_placement(jobs, numerics or {}, generation_workers)
         if purpose == "run" and placement.numerics.device == "cuda" and not has_gpu():
             raise InputError("--numerics device=cuda: this process sees no GPU; leave it out to run on the CPU")
     missing: list[str] = []
@@ -192,8 +193,9 @@ def resolve_design(
     return resolved, faults
 
 
-def default_placement(jobs: int | None, numerics: Mapping[str, Any]) -> Placement:
-    """One worker per core (one per GPU), threads divided among them; `numerics` overrides single fields."""
+def default_placement(jobs: int | None, numerics: Mapping[str, Any], generation_workers: int = 1) -> Placement:
+    """One worker per core (one per GPU), threads divided among them; `numerics` overrides single fields. The processes
+    of a generation divide the threads of its worker."""
     device = "cuda" if has_gpu() else "cpu"
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if jobs is None:
@@ -203,12 +205,16 @@ def default_placement(jobs: int | None, numerics: Mapping[str, Any]) -> Placemen
         faults.append(f"--jobs={jobs} must be at least 1")
     elif jobs > JOBS_PER_CORE * cores:
         faults.append(f"--jobs={jobs} is too many for {cores} cores; use at most {JOBS_PER_CORE * cores}")
+    if generation_workers < 1:
+        faults.append(f"--generation-workers={generation_workers} must be at least 1")
     base = Numerics(threads=max(1, cores // max(1, jobs)), device=device)
     with collecting(faults):
         base = edit(base, numerics, "--numerics")
     if faults:
         raise InputError(faults)
-    return Placement(jobs=jobs, numerics=base)
+    if generation_workers > 1 and base.generation_threads is None:
+        base = base.model_copy(update={"generation_threads": max(1, base.threads // generation_workers)})
+    return Placement(jobs=jobs, generation_workers=generation_workers, numerics=base)
 
 
 def has_gpu() -> bool:

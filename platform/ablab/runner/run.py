@@ -59,6 +59,7 @@ def run(
     edits: Mapping[str, Any] | None = None,
     jobs: int | None = None,
     numerics: Mapping[str, Any] | None = None,
+    generation_workers: int = 1,
     settings: Settings | None = None,
     view: View | None = None,
 ) -> RunResult:
@@ -68,7 +69,16 @@ def run(
     control recipe. Raises InputError before anything is computed, RunError after that (the same call resumes).
     """
     settings = settings or load_settings()
-    prepared = prepare(settings, name, scale, edits or {}, jobs=jobs, numerics=numerics, purpose="run")
+    prepared = prepare(
+        settings,
+        name,
+        scale,
+        edits or {},
+        jobs=jobs,
+        numerics=numerics,
+        generation_workers=generation_workers,
+        purpose="run",
+    )
     return run_prepared(prepared, settings, view or View())
 
 

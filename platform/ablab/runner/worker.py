@@ -65,6 +65,7 @@ def compute(task: dict[str, Any], send: Send) -> dict[str, Any]:
         progress=_progress(key, send),
         costs=costs,
         measured=_measured(key, send, started),
+        generation_workers=task["generation_workers"],
     )
     try:
         result = implementation(kind)(context)

@@ -83,6 +83,7 @@ def prepare_study(
     trials: int | None = None,
     jobs: int | None = None,
     numerics: Mapping[str, Any] | None = None,
+    generation_workers: int = 1,
     purpose: Purpose = "run",
     known: Iterable[str] = (),
 ) -> PreparedStudy:
@@ -92,7 +93,7 @@ def prepare_study(
     """
     faults = list(known)
     with collecting(faults):
-        placement = default_placement(jobs, numerics or {})
+        placement = default_placement(jobs, numerics or {}, generation_workers)
         if purpose == "run" and placement.numerics.device == "cuda" and not has_gpu():
             raise InputError("--numerics device=cuda: this process sees no GPU; leave it out to run on the CPU")
     if trials is not None and trials < 1:

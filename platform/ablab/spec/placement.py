@@ -29,6 +29,8 @@ class Numerics(Spec):
     """Sequences per forward pass in training; lowered to a divisor of a step's sequences."""
     decoder_rows: Positive = 128
     """Sequences decoded together; also the size of a shard, which is padded to it."""
+    generation_threads: Positive | None = None
+    """CPU threads of each process that generates; None for `threads`."""
     evaluation_rows: Positive = 64
     """Sequences scored together."""
     ranks: Annotated[int, Field(ge=1, le=64)] = 1
@@ -44,6 +46,8 @@ class Placement(Spec):
 
     jobs: Positive = 1
     """Stages computed at once, each by a long-lived worker process."""
+    generation_workers: Positive = 1
+    """Processes that decode one corpus together, each with `numerics.generation_threads`, or a GPU of its own."""
     numerics: Numerics = Numerics()
 
 

@@ -57,3 +57,5 @@ class StageContext:
     costs: dict[str, float]
     """Filled by the implementation with what the manifest records: tokens, flops, tokens_per_second, ..."""
     measured: Measured = unheard
+    generation_workers: int = 1
+    """Processes that may decode one corpus together; execution, so it cannot change a bit."""
