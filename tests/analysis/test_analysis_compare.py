@@ -93,7 +93,11 @@ def test_missing_arms_and_replicates_are_listed_and_their_claims_not_run(
     assert found.missing == ("mixed t2-g2", "masked t1-g1", "masked t2-g2")
     assert [claim.verdict for claim in found.claims][1] == "not run"
     assert "from 1 of 2 replicates" in found.claims[0].words
-    assert "Missing: all of masked, mixed t2-g2" in printed(found)
+    table = printed(found)
+    assert "Missing: all of masked, mixed t2-g2" in table
+    header = next(line for line in table.splitlines() if "masked" in line)
+    first = next(line for line in table.splitlines() if line.strip().startswith("minimal_pairs"))
+    assert first[header.index("masked") + len("masked") - 1] == "-"
     assert found.score("masked", "reasoning").mean is None
 
 

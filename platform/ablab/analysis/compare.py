@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from ablab.analysis.results import ACCURACY, ArmResults, ReplicateResult, load_r
 from ablab.analysis.study import relative_change
 from ablab.analysis.weighing import score, suites_of, weighing
 from ablab.errors import InputError, did_you_mean
-from ablab.spec.ablation import Design
+from ablab.spec.ablation import Claim, Design, Replicate
 from ablab.spec.metrics import AGGREGATE, PERPLEXITY, suite_groups
 from ablab.spec.suites import BabyLMSuite
 
@@ -47,36 +47,74 @@ def compare(
     """
     _check_names(design, results)
     named = {**({FLOOR: (floor,)} if floor is not None else {}), **(models or {})}
-    arms, others = _load(design, results, named)
-    pairs = [pair for arm in arms for pair in zip(_labels(design, arm.arm), arm.replicates, strict=True)]
+    nothing: Sequence[Path | None] = (None,) * len(design.replicates)
+    loaded, others = load_arms({arm: results.get(arm, nothing) for arm in design.arm_names()}, named)
+    rows = rows_of(design.replicates)
+    board = Board(
+        arms=tuple(loaded),
+        labels={arm.arm: _labels(design, arm.arm) for arm in loaded},
+        control=design.control,
+        replicates=design.replicates,
+        official=official_suites(design),
+        others=others,
+        notes=(*design_notes(design, rows), *_component_notes(design)),
+        claims=design.claims,
+    )
+    return tabulate(board, suite_groups(design.recipe))
+
+
+@dataclass(frozen=True)
+class Board:
+    """Loaded results, position by position, and what they are compared by."""
+
+    arms: tuple[ArmResults, ...]
+    labels: Mapping[str, Sequence[str]]
+    """What a fault calls the result of an arm at a position."""
+    control: str
+    replicates: tuple[Replicate, ...]
+    official: frozenset[str]
+    """Suites that are BabyLM's own."""
+    others: Mapping[str, Sequence[ReplicateResult]]
+    notes: tuple[str, ...]
+    claims: tuple[Claim, ...] = ()
+
+
+def tabulate(board: Board, declared: Mapping[str, str]) -> Comparison:
+    """Every arm against the control, and every claim's two arms.
+
+    declared: group by suite that must be there, in the order of the tables; further suites follow.
+
+    Raises:
+        InputError: no arm has a result, a suite is missing, or results are not comparable.
+    """
+    pairs = [pair for arm in board.arms for pair in zip(board.labels[arm.arm], arm.replicates, strict=True)]
     present = [(label, result) for label, result in pairs if result is not None]
     if not present:
         raise InputError("no arm has a result; run the ablation first")
-    check_comparable([*present, *((name, result) for name, several in others.items() for result in several)])
+    check_comparable([*present, *((name, result) for name, several in board.others.items() for result in several)])
     first = present[0][1]
-    _check_suites(design, first)
-    metrics = _metrics(design, first, [result for _, result in present])
-    rows = _rows(design)
-    by_name = {arm.arm: arm for arm in arms}
-    effects = tuple(_effects(design, by_name, metrics, rows))
-    found = [components(by_name[e.arm], by_name[e.against], e, design.replicates) for e in effects]
+    _check_suites(declared, first)
+    metrics = _metrics(declared, first, [result for _, result in present], board.claims)
+    rows = rows_of(board.replicates)
+    by_name = {arm.arm: arm for arm in board.arms}
+    effects = tuple(_effects(board, by_name, metrics, rows))
+    found = [components(by_name[e.arm], by_name[e.against], e, board.replicates) for e in effects]
     suites = [metric.name for metric in metrics if metric.kind == "suite"]
-    official = {suite.name for suite in design.recipe.evaluation.suites if isinstance(suite, BabyLMSuite)}
-    control = by_name[design.control]
-    relative = [relative_change(arm, control, suites, official) for arm in arms if arm is not control]
+    control = by_name[board.control]
+    relative = [relative_change(arm, control, suites, board.official) for arm in board.arms if arm is not control]
     return Comparison(
-        control=design.control,
-        arms=design.arm_names(),
-        replicates=tuple(replicate.name for replicate in design.replicates),
+        control=board.control,
+        arms=tuple(by_name),
+        replicates=tuple(replicate.name for replicate in board.replicates),
         metrics=metrics,
-        scores=tuple(_score(arm, metric) for arm in arms for metric in metrics),
-        references=tuple(_reference(name, several, metrics) for name, several in others.items()),
+        scores=tuple(_score(arm, metric) for arm in board.arms for metric in metrics),
+        references=tuple(_reference(name, several, metrics) for name, several in board.others.items()),
         effects=effects,
-        claims=judge(design.claims, effects, len(rows)),
+        claims=judge(board.claims, effects, len(rows)),
         relative=tuple(one for one in relative if one is not None),
         components=tuple(one for one in found if one is not None),
         missing=tuple(label for label, result in pairs if result is None),
-        notes=(*_notes(design, rows), *_metric_notes(first), *_component_notes(design)),
+        notes=(*board.notes, *_metric_notes(first)),
     )
 
 
@@ -92,30 +130,35 @@ def _check_names(design: Design, results: Mapping[str, Sequence[Path | None]]) -
         raise InputError(faults)
 
 
-def _load(
-    design: Design, results: Mapping[str, Sequence[Path | None]], named: Mapping[str, Sequence[Path]]
+def load_arms(
+    paths: Mapping[str, Sequence[Path | None]], named: Mapping[str, Sequence[Path]]
 ) -> tuple[list[ArmResults], dict[str, list[ReplicateResult]]]:
-    """Each directory is read once; the faults of all are reported together."""
+    """Results by arm and position, and of models that are no arm. Each directory is read once; the faults of all are
+    reported together."""
     loaded: dict[Path, ReplicateResult] = {}
     faults: list[str] = []
-    paths = [path for arm in design.arm_names() for path in results.get(arm, ()) if path is not None]
-    for path in dict.fromkeys([*paths, *(path for several in named.values() for path in several)]):
+    wanted = [path for several in (*paths.values(), *named.values()) for path in several if path is not None]
+    for path in dict.fromkeys(wanted):
         try:
             loaded[path] = load_result(path, like=next(iter(loaded.values()), None))
         except InputError as error:
             faults += error.faults
     if faults:
         raise InputError(faults)
-    nothing: Sequence[Path | None] = (None,) * len(design.replicates)
     arms = [
-        ArmResults(arm, tuple(None if path is None else loaded[path] for path in results.get(arm, nothing)))
-        for arm in design.arm_names()
+        ArmResults(arm, tuple(None if path is None else loaded[path] for path in several))
+        for arm, several in paths.items()
     ]
     return arms, {name: [loaded[path] for path in several] for name, several in named.items() if several}
 
 
-def _check_suites(design: Design, result: ReplicateResult) -> None:
-    lacking = [suite for suite in suite_groups(design.recipe) if suite not in result.scores]
+def official_suites(design: Design) -> frozenset[str]:
+    """Suites of a design that are BabyLM's own."""
+    return frozenset(suite.name for suite in design.recipe.evaluation.suites if isinstance(suite, BabyLMSuite))
+
+
+def _check_suites(declared: Mapping[str, str], result: ReplicateResult) -> None:
+    lacking = [suite for suite in declared if suite not in result.scores]
     if lacking:
         raise InputError(
             f"the design judges by {', '.join(lacking)}, but {result.directory} holds "
@@ -123,12 +166,16 @@ def _check_suites(design: Design, result: ReplicateResult) -> None:
         )
 
 
-def _metrics(design: Design, result: ReplicateResult, all_results: Sequence[ReplicateResult]) -> tuple[Metric, ...]:
-    """Suites in the design's order, groups, the aggregate (of several suites, or where claimed), perplexity."""
-    declared = suite_groups(design.recipe)
+def _metrics(
+    declared: Mapping[str, str],
+    result: ReplicateResult,
+    all_results: Sequence[ReplicateResult],
+    claims: Sequence[Claim],
+) -> tuple[Metric, ...]:
+    """Suites in declared order, groups, the aggregate (of several suites, or where claimed), perplexity."""
     suites = [*declared, *(name for name in result.scores if name not in declared)]
     groups = list(dict.fromkeys(result.scores[suite].group for suite in suites))
-    claimed = any(claim.metric == AGGREGATE for claim in design.claims)
+    claimed = any(claim.metric == AGGREGATE for claim in claims)
     aggregates = [AGGREGATE] if claimed or len(suites) > 1 else []
     kinds: list[tuple[str, Kind]] = [
         *((name, "suite") for name in suites),
@@ -168,10 +215,10 @@ def _reference(name: str, several: Sequence[ReplicateResult], metrics: Sequence[
 
 
 def _effects(
-    design: Design, arms: Mapping[str, ArmResults], metrics: Sequence[Metric], rows: Sequence[Sequence[int]]
+    board: Board, arms: Mapping[str, ArmResults], metrics: Sequence[Metric], rows: Sequence[Sequence[int]]
 ) -> Iterator[Effect]:
-    pairs = [(arm.name, design.control) for arm in design.arms]
-    pairs += [(claim.arm, claim.against) for claim in design.claims]
+    pairs = [(arm.arm, board.control) for arm in board.arms if arm.arm != board.control]
+    pairs += [(claim.arm, claim.against) for claim in board.claims]
     for arm, against in dict.fromkeys(pairs):
         for metric in metrics:
             effect = paired_effect(arms[arm], arms[against], metric.name, rows)
@@ -183,15 +230,15 @@ def _labels(design: Design, arm: str) -> list[str]:
     return [f"{arm} {replicate.name}" for replicate in design.replicates_of(arm)]
 
 
-def _rows(design: Design) -> list[list[int]]:
+def rows_of(replicates: Sequence[Replicate]) -> list[list[int]]:
     """Positions that share a training seed are no independent replicates: they are averaged into one row."""
     rows: dict[int, list[int]] = {}
-    for index, replicate in enumerate(design.replicates):
+    for index, replicate in enumerate(replicates):
         rows.setdefault(replicate.train_seed, []).append(index)
     return list(rows.values())
 
 
-def _notes(design: Design, rows: Sequence[Sequence[int]]) -> Iterator[str]:
+def design_notes(design: Design, rows: Sequence[Sequence[int]]) -> Iterator[str]:
     if len(rows) < len(design.replicates):
         yield (
             f"{len(design.replicates)} replicates share {len(rows)} training seeds; "

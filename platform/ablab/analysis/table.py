@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 
 from rich.box import SIMPLE_HEAD
@@ -53,11 +53,10 @@ class Grid:
 
 
 def render(comparison: Comparison, console: Console) -> None:
-    """Print the comparison; arms without a result are named, not tabled.
+    """Print the comparison; what has no result is a dash.
 
     Columns that do not fit the console's width continue in a further block.
     """
-    comparison = without_absent(comparison)
     console.print(Text(f"Scores in %, {_replicates(comparison)}", style="bold"))
     many = len(comparison.arms) > MANY_ARMS
     metrics = sorted(comparison.metrics, key=lambda m: HEADLINE.index(m.kind)) if many else comparison.metrics
@@ -75,20 +74,6 @@ def render(comparison: Comparison, console: Console) -> None:
     _print_claims(console, comparison)
 
 
-def without_absent(comparison: Comparison) -> Comparison:
-    """The comparison without the arms that have no result at all; a note names them, and what else is missing."""
-    present = {score.arm for score in comparison.scores if score.mean is not None}
-    absent = [arm for arm in comparison.arms if arm not in present]
-    missing = [label for label in comparison.missing if label.rpartition(" ")[0] not in absent]
-    return replace(
-        comparison,
-        arms=tuple(arm for arm in comparison.arms if arm in present),
-        scores=tuple(score for score in comparison.scores if score.arm in present),
-        effects=tuple(effect for effect in comparison.effects if effect.arm in present),
-        missing=(*([f"all of {', '.join(absent)}"] if absent else []), *missing),
-    )
-
-
 def _grid(metrics: Sequence[Metric], columns: Sequence[Column]) -> Grid:
     """Metrics as rows, with a line where their kind changes."""
     lines = frozenset(row for row, (one, other) in enumerate(pairwise(metrics)) if one.kind != other.kind)
@@ -96,9 +81,10 @@ def _grid(metrics: Sequence[Metric], columns: Sequence[Column]) -> Grid:
 
 
 def _broken(name: str) -> list[str]:
-    """A name in lines of at most HEADER_WIDTH, broken behind hyphens, underscores and blanks where it can be."""
+    """A name in lines of at most HEADER_WIDTH, broken behind hyphens, underscores, colons and blanks where it can
+    be."""
     lines = [""]
-    for part in re.findall(r"[^-_ ]*[-_ ]|[^-_ ]+", name):
+    for part in re.findall(r"[^-_: ]*[-_: ]|[^-_: ]+", name):
         if len(lines[-1]) + len(part.rstrip()) > HEADER_WIDTH:
             lines.append("")
         lines[-1] += part
@@ -234,9 +220,17 @@ def _unstable(one: RelativeChange) -> list[str]:
 
 def _remarks(comparison: Comparison) -> Iterator[str]:
     if comparison.missing:
-        yield "Missing: " + ", ".join(comparison.missing)
+        yield "Missing: " + ", ".join(_missing(comparison))
     for note in comparison.notes:
         yield "Note: " + note
+
+
+def _missing(comparison: Comparison) -> Iterator[str]:
+    """Arms without any result by their name alone, then single results."""
+    absent = [arm for arm in comparison.arms if comparison.score(arm, comparison.metrics[0].name).mean is None]
+    if absent:
+        yield f"all of {', '.join(absent)}"
+    yield from (label for label in comparison.missing if label.rpartition(" ")[0] not in absent)
 
 
 def _print_claims(console: Console, comparison: Comparison) -> None:

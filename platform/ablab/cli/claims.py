@@ -39,7 +39,7 @@ def claims(arguments: argparse.Namespace) -> int:
 
 def _designs(settings: Settings, store: Store, faults: list[str]) -> Iterator[dict[str, Any]]:
     for one in recorded_designs(store):
-        if not has_results(one, store):
+        if not has_results(one.roles, store):
             continue
         try:
             yield _design(one, settings, store)

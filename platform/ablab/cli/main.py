@@ -82,9 +82,17 @@ def _reading(commands: argparse._SubParsersAction[Parser]) -> None:
         "compare",
         "scores, differences and verdicts of what is finished",
         "compare:compare",
-        "  ablab compare contrastive-vs-masked --scale smoke\n  ablab compare contrastive-vs-masked@1 --json",
+        "  ablab compare contrastive-vs-masked --scale smoke\n  ablab compare contrastive-vs-masked@1 --json\n"
+        "  ablab compare contrastive-vs-masked mixing-ratio      (arms of both in one table, where comparable)\n"
+        "  ablab compare 3f2a91c0                                (a run as it was, by the first digits of its id)",
     )
     add_selection(one)
+    one.add_argument(
+        "others",
+        metavar="OTHER",
+        nargs="*",
+        help="further ablations, versions or ids of runs, set beside the first by equal replicates",
+    )
     add_json(one)
 
     one = _command(

@@ -14,7 +14,8 @@ from ablab.analysis.report.costs import stage_costs
 from ablab.cli.common import console, edits_of, print_json
 from ablab.errors import InputError
 from ablab.runner.prepare import prepare
-from ablab.runner.results import compare_roles, roles_of
+from ablab.runner.recorded import prepared_roles
+from ablab.runner.results import compare_roles
 from ablab.settings import load_settings
 from ablab.spec.ablation import Design
 from ablab.store.executions import Roles
@@ -29,7 +30,7 @@ def power(arguments: argparse.Namespace) -> None:
         raise InputError(f"--effect={arguments.effect:g} must be above 0: the difference that a run shall find")
     settings = load_settings()
     prepared = prepare(settings, arguments.name, arguments.scale, edits_of(arguments.edits))
-    roles = roles_of(prepared.plan)
+    roles = prepared_roles(prepared)
     comparison = compare_roles(prepared.design, roles, prepared.store)
     claims, metrics = claim_powers(comparison, arguments.effect), metric_powers(comparison, arguments.effect)
     hours = {key: cost.device_hours for (_, key), cost in stage_costs(roles, prepared.store).items()}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import re
 from pathlib import Path
 
 from ablab.analysis.report import build_report
@@ -11,7 +10,14 @@ from ablab.cli.common import edits_of, print_json
 from ablab.errors import InputError
 from ablab.registry.versions import resolve_name
 from ablab.runner.prepare import open_store
-from ablab.runner.recorded import Recorded, compare_recorded, recorded, recorded_designs, report_material
+from ablab.runner.recorded import (
+    Recorded,
+    compare_recorded,
+    recorded_by_id,
+    recorded_designs,
+    report_material,
+    runs_of,
+)
 from ablab.runner.results import results_folder
 from ablab.settings import Settings, load_settings
 from ablab.spec.canonical import canonical_json, digest
@@ -19,7 +25,6 @@ from ablab.store import Store
 from ablab.store.executions import read_executions
 
 FOLDER = "report"
-_ID = re.compile(r"[0-9a-f]{4,64}")
 
 
 def report(arguments: argparse.Namespace) -> None:
@@ -43,22 +48,16 @@ def report(arguments: argparse.Namespace) -> None:
 
 def _chosen(arguments: argparse.Namespace, settings: Settings, store: Store) -> Recorded:
     """The design of an execution by the first digits of its id, or a declared one with the given edits."""
-    every = list(read_executions(store.root))
-    if _ID.fullmatch(arguments.name):
-        matching = [record for record in every if record.id.startswith(arguments.name)]
-        if len(matching) > 1:
-            raise InputError(f"more than one execution begins with {arguments.name}; `ablab status` lists them")
-        if matching:
-            one = matching[0]
-            identity = (one.ablation, one.scale, one.design_digest)
-            return recorded([r for r in every if (r.ablation, r.scale, r.design_digest) == identity])
+    found = recorded_by_id(store, arguments.name)
+    if found is not None:
+        return found
     chosen = resolve_name(settings.project, arguments.name)
     design = chosen.ablation.design(arguments.scale).edited(edits_of(arguments.edits))
-    wanted = (chosen.ablation.name, arguments.scale, digest(design.canonical()))
-    same = [record for record in every if (record.ablation, record.scale, record.design_digest) == wanted]
-    if not same:
+    every = read_executions(store.root)
+    found = runs_of(chosen.ablation.name, arguments.scale, digest(design.canonical()), every)
+    if found is None:
         raise InputError(_not_run(arguments, chosen.ablation.name, store))
-    return recorded(same)
+    return found
 
 
 def _not_run(arguments: argparse.Namespace, name: str, store: Store) -> str:

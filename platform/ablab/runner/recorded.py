@@ -5,7 +5,8 @@ Neither data nor declarations are needed, and nothing is written.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -14,14 +15,17 @@ from ablab.analysis import Comparison
 from ablab.analysis.report import ClaimRecord, Material, gather
 from ablab.errors import InputError
 from ablab.registry.versions import load_pinned
-from ablab.runner.results import compare_roles
+from ablab.runner.prepare import Prepared
+from ablab.runner.results import compare_roles, roles_of
 from ablab.spec.ablation import Claim, Design
 from ablab.spec.base import build
+from ablab.spec.stages import KINDS
 from ablab.store import Store
 from ablab.store.executions import Execution, Roles, read_executions
 
 BEFORE, AFTERWARDS = "pinned before results", "written afterwards"
 NO_RESULTS = "no results yet"
+_ID = re.compile(r"[0-9a-f]{4,64}")
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,7 @@ def recorded_designs(store: Store, records: Sequence[Execution] | None = None) -
     """Every design of the records (of all that the store has), by ablation, scale and its newest run."""
     groups: dict[tuple[str, str, str], list[Execution]] = {}
     for record in read_executions(store.root) if records is None else records:
-        groups.setdefault((record.ablation, record.scale, record.design_digest), []).append(record)
+        groups.setdefault(_identity(record), []).append(record)
     for found in sorted(groups.values(), key=lambda g: (g[-1].ablation, g[-1].scale, g[-1].started_at, g[-1].id)):
         yield recorded(found)
 
@@ -53,10 +57,30 @@ def recorded(records: Sequence[Execution]) -> Recorded:
     return Recorded(tuple(records), design, _merged(records, design.control))
 
 
+def recorded_by_id(store: Store, name: str) -> Recorded | None:
+    """The design of the execution whose id begins so, with all of its runs; None where none does."""
+    if not _ID.fullmatch(name):
+        return None
+    every = list(read_executions(store.root))
+    matching = [record for record in every if record.id.startswith(name)]
+    if len(matching) > 1:
+        raise InputError(f"more than one execution begins with {name}; `ablab status` lists them")
+    return runs_of(*_identity(matching[0]), every) if matching else None
+
+
+def runs_of(ablation: str, scale: str, design_digest: str, records: Iterable[Execution]) -> Recorded | None:
+    """All runs of a design among `records`, oldest first; None without one."""
+    same = [record for record in records if _identity(record) == (ablation, scale, design_digest)]
+    return recorded(same) if same else None
+
+
+def _identity(record: Execution) -> tuple[str, str, str]:
+    return record.ablation, record.scale, record.design_digest
+
+
 def until(record: Execution, design: Design, store: Store) -> Recorded:
     """One run with its own stages alone; beside it the runs of its design before it, which may have pinned claims."""
-    identity = (record.ablation, record.scale, record.design_digest)
-    every = [r for r in read_executions(store.root) if (r.ablation, r.scale, r.design_digest) == identity]
+    every = [r for r in read_executions(store.root) if _identity(r) == _identity(record)]
     earlier = [r for r in every if (r.started_at, r.id) < (record.started_at, record.id)]
     return Recorded((*earlier, record), design, record.roles)
 
@@ -88,10 +112,52 @@ def compare_recorded(found: Recorded, store: Store) -> Comparison:
     return compare_roles(found.design, found.roles, store)
 
 
-def has_results(found: Recorded, store: Store) -> bool:
+def has_results(roles: Roles, store: Store) -> bool:
     """An arm was evaluated."""
-    stages = (one.get("evaluate") for replicates in found.roles.values() for one in replicates)
+    stages = (one.get("evaluate") for replicates in roles.values() for one in replicates)
     return any(stage is not None and store.has(*stage) for stage in stages)
+
+
+def prepared_roles(prepared: Prepared) -> Roles:
+    """Stages of a design as the present code makes them.
+
+    Raises `InputError` where none of its arms has a result: that it was never run, or what changed since it was.
+    """
+    roles = roles_of(prepared.plan)
+    if not has_results(roles, prepared.store):
+        raise InputError(_why_nothing(prepared, roles))
+    return roles
+
+
+def _why_nothing(prepared: Prepared, roles: Roles) -> str:
+    name, scale, store = f"{prepared.label} at {prepared.scale}", prepared.scale, prepared.store
+    again = f"run-ablation {prepared.label} --scale {scale}"
+    earlier = runs_of(prepared.ablation.name, scale, prepared.design_digest, read_executions(store.root))
+    if earlier is None or not has_results(earlier.roles, store):
+        return f"{name}: no arm has a result; run the ablation first: {again}"
+    id_ = earlier.newest.id[:8]
+    return (
+        f"{name}: no arm has a result of the present code, which changed since the run {id_} of "
+        f"{earlier.newest.started_at[:10]}: {_changes(earlier.roles, roles, store)}; `{again}` computes what the "
+        f"change touches, `ablab compare {id_}` and `ablab report {id_}` show the results of then"
+    )
+
+
+def _changes(then: Roles, now: Roles, store: Store) -> str:
+    """Which kinds of stages have another revision; else that the stages themselves are others."""
+    found = {}
+    for kind, key in sorted({stage for several in then.values() for one in several for stage in one.values()}):
+        if store.has(kind, key):
+            revision = store.identity(kind, key)["revision"]
+            present = KINDS[kind].revision if kind in KINDS else None
+            if revision != present:
+                found[kind] = f"{kind} has revision {present}, then {revision}"
+    if found:
+        return ", ".join(found.values())
+    kinds = {r: s[0] for several in now.values() for one in several for r, s in one.items()}
+    known = {stage for several in then.values() for one in several for stage in one.values()}
+    others = {kinds[r] for several in now.values() for one in several for r, s in one.items() if s not in known}
+    return f"other data, or stages that are put together otherwise ({', '.join(sorted(others))})"
 
 
 def claim_records(found: Recorded, store: Store, project: Path) -> dict[str, ClaimRecord]:

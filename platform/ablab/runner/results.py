@@ -31,18 +31,22 @@ def roles_of(plan: Plan) -> Roles:
 
 def compare_roles(design: Design, roles: Roles, store: Store) -> Comparison:
     """The comparison of whatever is finished; missing arms and replicates are listed in it."""
-    count = len(design.replicates)
-    results = {
-        arm: [_directory(one.get("evaluate"), store) for one in replicates] + [None] * (count - len(replicates))
-        for arm, replicates in roles.items()
-    }
     floors = (_directory(one.get("floor"), store) for replicates in roles.values() for one in replicates)
     floor = next((directory for directory in floors if directory is not None), None)
     models = {
         name: [directory for stage in stages if (directory := _directory(stage, store)) is not None]
         for name, stages in reference_stages(design, roles).items()
     }
-    return compare(design, results, floor=floor, models=models)
+    return compare(design, evaluated(design, roles, store), floor=floor, models=models)
+
+
+def evaluated(design: Design, roles: Roles, store: Store) -> dict[str, list[Path | None]]:
+    """Verified evaluate directories by arm and replicate position; None for what is not finished."""
+    count = len(design.replicates)
+    return {
+        arm: [_directory(one.get("evaluate"), store) for one in replicates] + [None] * (count - len(replicates))
+        for arm, replicates in roles.items()
+    }
 
 
 def reference_stages(design: Design, roles: Roles) -> dict[str, tuple[tuple[str, str], ...]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from ablab.analysis.compare import rows_of
 from ablab.analysis.comparison import Comparison
 from ablab.analysis.report.arms import arm_texts, factor_curves
 from ablab.analysis.report.corpora import corpus_rows, real_corpus, samples
@@ -11,7 +12,7 @@ from ablab.analysis.report.costs import costs
 from ablab.analysis.report.curves import learning_curves
 from ablab.analysis.report.material import ClaimRecord, Material, TaskEffect
 from ablab.analysis.report.provenance import provenance
-from ablab.analysis.report.tasks import replicate_rows, task_effects
+from ablab.analysis.report.tasks import task_effects
 from ablab.analysis.results import ArmResults, ReplicateResult, load_result
 from ablab.spec.ablation import Design
 from ablab.store import Store
@@ -70,4 +71,4 @@ def _tasks(design: Design, roles: Roles, store: Store) -> tuple[TaskEffect, ...]
             like = like or result
             results.append(result)
         arms.append(ArmResults(arm, tuple(results)))
-    return task_effects(arms, replicate_rows([replicate.train_seed for replicate in design.replicates]))
+    return task_effects(arms, rows_of(design.replicates))

@@ -35,14 +35,6 @@ def task_effects(arms: Sequence[ArmResults], rows: Sequence[Sequence[int]]) -> t
     return tuple(found)
 
 
-def replicate_rows(train_seeds: Sequence[int]) -> list[list[int]]:
-    """Positions that share a training seed count as one replicate."""
-    rows: dict[int, list[int]] = {}
-    for position, seed in enumerate(train_seeds):
-        rows.setdefault(seed, []).append(position)
-    return list(rows.values())
-
-
 def _of_task(arm: ArmResults, suite: str, task: str) -> ArmResults:
     return ArmResults(arm.arm, tuple(r if r is None else _only(r, suite, task) for r in arm.replicates))
 
