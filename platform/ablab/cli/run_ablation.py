@@ -147,6 +147,8 @@ def print_plan(prepared: Prepared) -> None:
     from rich.table import Table
     from rich.text import Text
 
+    from ablab.cli.tables import print_amounts
+
     plan = prepared.plan
     table = Table(title=Text(f"{prepared.label} at {prepared.scale}"), title_justify="left", pad_edge=False, box=None)
     for name in ("stage", "key", "state", "why"):
@@ -159,7 +161,16 @@ def print_plan(prepared: Prepared) -> None:
         numbers = [quantity(cost.tokens), f"{cost.flops:.1e}", quantity(cost.bytes, "B"), duration(cost.seconds)]
         table.add_row(*map(Text, (planned.title, key, planned.state, planned.why, *numbers)))
     console().print(table)
+    print_amounts(prepared.recipes(), console(), _real_tokens(prepared))
     _print_totals(plan, prepared)
+
+
+def _real_tokens(prepared: Prepared) -> int | None:
+    """Of the train split, where it is in the store and the same for all arms."""
+    stages = {one.roles["tokens"].key for lowered in prepared.plan.arms.values() for one in lowered}
+    if len(stages) != 1 or not prepared.store.has("tokens", next(iter(stages))):
+        return None
+    return int(prepared.store.result("tokens", next(iter(stages)))["tokens"]["train"])
 
 
 def _print_totals(plan: Plan, prepared: Prepared) -> None:

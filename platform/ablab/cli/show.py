@@ -7,6 +7,7 @@ import sys
 from typing import Any
 
 from ablab.cli.common import console, edits_of, print_json
+from ablab.cli.tables import print_amounts
 from ablab.errors import InputError
 from ablab.registry.declarations import load_declarations
 from ablab.registry.versions import load_pinned, pinned_names, pinned_numbers, resolve_name
@@ -94,6 +95,7 @@ def _print_design(label: str, question: str, scale: str, design: Design) -> None
         for path, value in arm.edits.items():
             for leaf, inner in _leaves({path: value}):
                 screen.print(Text(f"  {leaf} = {canonical_json(inner)}"), soft_wrap=True)
+    print_amounts(design.recipes(), screen)
     screen.print(Text("\nreplicates (train seed, generation seed)", "bold"))
     screen.print(Text("  " + ", ".join(f"({r.train_seed}, {r.generation_seed})" for r in design.replicates)))
     screen.print(Text("\nclaims", "bold"))

@@ -68,6 +68,10 @@ class Prepared:
     corpora: tuple[str, ...] = ()
     """The train words of every corpus of the arms and their budget, one line each; none while data is missing."""
 
+    def recipes(self) -> dict[str, Recipe]:
+        """Of the arms that are planned."""
+        return {name: recipe for name, recipe in self.design.recipes().items() if name in self.plan.arms}
+
     @property
     def design_digest(self) -> str:
         """Identity of what is run: the edited, unresolved design."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import get_args
 
@@ -36,11 +37,20 @@ def _shape_faults(recipe: Recipe) -> Iterator[str]:
             f"model.context={model.context}; try {nearest}"
         )
     if schedule.warmup_steps >= schedule.steps:
-        yield (f"schedule.warmup_steps={schedule.warmup_steps} must be less than schedule.steps={schedule.steps}")
+        yield (
+            f"schedule.warmup_steps={schedule.warmup_steps} must be less than schedule.steps={schedule.steps}; "
+            "lower the one or raise the other"
+        )
     if schedule.steps % schedule.checkpoint_every:
         yield (
             f"schedule.steps={schedule.steps} must be a multiple of schedule.checkpoint_every="
-            f"{schedule.checkpoint_every}, so that the last step is a checkpoint"
+            f"{schedule.checkpoint_every}, so that the last step is a checkpoint; "
+            f"try {math.ceil(schedule.steps / schedule.checkpoint_every) * schedule.checkpoint_every}"
+        )
+    if recipe.mixture.hold == "real-passes" and recipe.mixture.share == 1.0:
+        yield (
+            "mixture.share=1.0 leaves no real text, so mixture.hold='real-passes' cannot hold its passes; "
+            "lower the share or hold compute"
         )
 
 

@@ -53,6 +53,7 @@ def lower(recipe: Recipe, replicate: Replicate) -> Lowered:
         made = _synthetic(recipe, recipe.synthetic, replicate, roles)
         synthetic_tokens = made["synthetic_tokens"]
         roles |= made
+    recipe = recipe.model_copy(update={"schedule": recipe.arm_schedule()})
     roles["train"] = _train(recipe, recipe.model, replicate.train_seed, tokens, synthetic=synthetic_tokens)
     roles["select"] = _select(roles["train"], recipe.evaluation.selection)
     roles["evaluate"] = _evaluate(recipe, roles, roles["train"], roles["select"])

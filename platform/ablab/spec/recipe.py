@@ -5,6 +5,8 @@ Fields without a default are what experiments are about and must be stated. Unit
 
 from __future__ import annotations
 
+import math
+from fractions import Fraction
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -49,7 +51,7 @@ class Size(Spec):
 
 
 class Schedule(Spec):
-    """AdamW, linear warmup, cosine to 0. Every arm trains the same number of steps."""
+    """AdamW, linear warmup, cosine to 0. Every arm trains the same number of steps, unless `mixture.hold` says else."""
 
     steps: Positive
     tokens_per_step: Positive
@@ -67,6 +69,8 @@ class Schedule(Spec):
     """Global gradient norm to clip at; None for no clipping."""
     decay_norms: bool = Field(default=False, json_schema_extra=INERT)
     """Weight decay on norm weights and embeddings as well, as the study's code does."""
+    document_masks: bool = Field(default=False, json_schema_extra=INERT)
+    """Attention stays within a document of a packed block; rotary positions count on, as only distances matter."""
 
 
 class LowestValidationLoss(Spec):
@@ -128,12 +132,12 @@ class Evaluation(Spec):
     """Which checkpoint is judged; never chosen on the suites themselves."""
     test_tokens: Positive
     """Tokens of the test split that perplexity reads at most."""
+    curve: Curve | None = Field(default=None, json_schema_extra=INERT)
+    """Learning curves; None for none."""
 
 
 class Recipe(Spec):
     """One arm, whole."""
-    curve: Curve | None = Field(default=None, json_schema_extra=INERT)
-    """Learning curves; None for none."""
 
     corpus: Corpus
     tokenizer: Tokenizer
@@ -146,6 +150,13 @@ class Recipe(Spec):
     evaluation: Evaluation
     sizes: dict[Name, Size] = Field(default_factory=dict, json_schema_extra=INERT)
     """Smaller models that may be BAD (`SmallerModel`), by name."""
+
+    def arm_schedule(self) -> Schedule:
+        """The schedule of the arm's own training, which `mixture.hold` may lengthen; GOOD and BAD have `schedule`."""
+        share, every = Fraction(repr(self.mixture.share)), self.schedule.checkpoint_every
+        if self.mixture.hold == "compute" or not 0 < share < 1:
+            return self.schedule
+        return self.schedule.model_copy(update={"steps": math.ceil(self.schedule.steps / (1 - share) / every) * every})
 
     def smaller(self, size: str) -> Model:
         """The model of a declared size: `model` with the size's shape. Raises KeyError for one that is not declared."""

@@ -24,11 +24,13 @@ from numpy.typing import NDArray
 
 from ablab.errors import RunError
 from ablab.models.llama import initialise, llama_config
+from ablab.train.config import deepspeed_config, telling_what_is_wrong
 from ablab.train.loss import LanguageModel
 from ablab.train.memory import telling_what_fits
 from ablab.train.optimizer import adamw, learning_rate_factor
 from ablab.train.ranks import ALONE, Ranks
 from ablab.train.settings import TrainSettings
+from ablab.train.universal import reshaped
 
 TAG = "state"  # name that DeepSpeed gives its folder inside a resume state
 
@@ -57,16 +59,19 @@ class Engine:
         self.ranks = ranks
         self.config = llama_config(settings.model, settings.vocab_size)
         self._model = initialise(self.config, settings.seed)
-        self._module = LanguageModel(self._model)
+        self._module = LanguageModel(self._model, settings.schedule.document_masks)
         optimizer = adamw(self._model.named_parameters(), settings.schedule)
         self._scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, learning_rate_factor(settings.schedule))
-        self._engine: Any = deepspeed.initialize(
-            model=self._module,
-            optimizer=optimizer,
-            lr_scheduler=self._scheduler,
-            config=_config(settings),
-            dist_init_required=False,
-        )[0]
+        if settings.activation_checkpointing:
+            self._model.activation_checkpointing_enable({"use_reentrant": False, "preserve_rng_state": False})
+        with telling_what_is_wrong(settings):
+            self._engine: Any = deepspeed.initialize(
+                model=self._module,
+                optimizer=optimizer,
+                lr_scheduler=self._scheduler,
+                config=deepspeed_config(settings),
+                dist_init_required=False,
+            )[0]
         # Gradients of one rank are their own mean; ZeRO's stages do their bookkeeping there and keep it.
         self._engine.enable_backward_allreduce = settings.zero_stage > 0 or ranks.size > 1
 
@@ -135,9 +140,14 @@ class Engine:
         """Write everything that continuing needs. The files are pickles: only load what you verified."""
         self._engine.save_checkpoint(str(directory), tag=TAG, save_latest=False)
 
-    def load(self, directory: Path) -> None:
-        """Continue from what `save` wrote; the caller has verified the files."""
-        path, _ = self._engine.load_checkpoint(str(directory), tag=TAG)
+    def load(self, directory: Path, saved_by: int) -> None:
+        """Continue from what `save` wrote in `saved_by` ranks; the caller has verified the files."""
+        with reshaped(directory, TAG, saved_by, self._settings.zero_stage, self.ranks) as (folder, universal):
+            decays = [group["weight_decay"] for group in self._engine.optimizer.param_groups]
+            self._engine._config.load_universal_checkpoint = universal
+            path, _ = self._engine.load_checkpoint(str(folder), tag=TAG)
+            for group, decay in zip(self._engine.optimizer.param_groups, decays, strict=True):
+                group["weight_decay"] = decay  # a universal state at ZeRO stage 3 gives all groups that of the first
         if path is None:
             raise RunError(f"DeepSpeed found no state in {directory}", "remove this folder to train from the beginning")
 
@@ -168,18 +178,6 @@ def numerics(settings: TrainSettings) -> Iterator[None]:
         torch.set_num_threads(threads)
         torch.use_deterministic_algorithms(strict)
         deterministic.fill_uninitialized_memory = fill
-
-
-def _config(settings: TrainSettings) -> dict[str, Any]:
-    return {
-        "train_batch_size": settings.blocks_per_step,
-        "train_micro_batch_size_per_gpu": settings.micro_batch,
-        "gradient_accumulation_steps": settings.accumulation,
-        "gradient_clipping": settings.schedule.clip_norm or 0.0,
-        "bf16": {"enabled": settings.precision == "bf16"},
-        "zero_optimization": {"stage": settings.zero_stage},
-        "steps_per_print": None,
-    }
 
 
 def _deepspeed(device: str) -> Any:

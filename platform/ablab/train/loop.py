@@ -61,7 +61,7 @@ class Trainer:
             self.progress(start, steps, "step", f"{note}; training goes on from step {start}")
         if state is None:
             return [], 0
-        engine.load(state.folder)
+        engine.load(state.folder, state.ranks)
         self.checkpoints.prune()
         for point in map(json.loads, state.curves):
             if VALIDATION in point:

@@ -14,6 +14,8 @@ from typing import Any
 import torch
 from transformers import LlamaForCausalLM
 
+from ablab.models.llama import BOS
+
 BLOCK_ELEMENTS = 1 << 22
 """Logits of a block: 16 MiB in fp32. Fixed, so that results do not depend on it."""
 
@@ -35,16 +37,30 @@ class Head(torch.nn.Module):
 class LanguageModel(torch.nn.Module):
     """A causal model as one module that gives its loss, which is what DeepSpeed's hooks see."""
 
-    def __init__(self, llama: LlamaForCausalLM) -> None:
+    def __init__(self, llama: LlamaForCausalLM, document_masks: bool = False) -> None:
         super().__init__()
+        self._document_masks = document_masks
         llama.lm_head = Head(llama.lm_head.weight)
         self.llama = llama
 
     def forward(self, blocks: torch.Tensor) -> torch.Tensor:
         """Loss of blocks [B, T + 1], of which the first T tokens are read and the last T predicted (`Head`)."""
-        hidden_BTH = self.llama.model(input_ids=blocks[:, :-1], use_cache=False).last_hidden_state
+        tokens_BT = blocks[:, :-1]
+        mask_B1TT = document_mask(tokens_BT) if self._document_masks else None
+        hidden_BTH = self.llama.model(input_ids=tokens_BT, attention_mask=mask_B1TT, use_cache=False).last_hidden_state
         loss: torch.Tensor = self.llama.lm_head(hidden_BTH.flatten(0, 1), blocks[:, 1:].flatten())
         return loss
+
+
+def document_mask(tokens_BT: torch.Tensor) -> torch.Tensor:
+    """Which tokens each token may look at, bool [B, 1, T, T]: itself and those before it in its document.
+
+    A document begins with <s>; one that was cut by the block's beginning goes on there. Positions are those of the
+    block: rotary attention depends on distances alone, so they need not begin anew (as in Llama 3).
+    """
+    document_BT = (tokens_BT == BOS).cumsum(1)
+    same_BTT = document_BT[:, :, None] == document_BT[:, None, :]
+    return same_BTT.tril()[:, None]
 
 
 def mean_loss(hidden_NH: torch.Tensor, weight_VH: torch.Tensor, targets_N: torch.Tensor) -> torch.Tensor:

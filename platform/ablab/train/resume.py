@@ -1,4 +1,4 @@
-"""Resume states: what a killed training continues from, bit by bit.
+"""Resume states: what a killed training continues from, bit by bit; with another number of ranks within rounding.
 
 `work/resume/step-%08d/` holds DeepSpeed's own files, the curves so far and a marker. DeepSpeed's files are pickles,
 so nothing of a state is loaded before every digest in its marker is verified. A state is written under another
@@ -23,6 +23,7 @@ from ablab.train.ranks import ALONE, Ranks
 from ablab.train.settings import TrainSettings
 
 MARKER, CURVES, PARTIAL = "marker.json", "curves.jsonl", "partial"
+WITH_RANKS = frozenset({"ranks", "micro_batch", "threads"})  # follow from how many ranks share a step
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,8 @@ class ResumeState:
     step: int
     """Optimizer steps that are done."""
     folder: Path
+    ranks: int
+    """That it was saved by. Another number than now goes on within rounding, not bit by bit."""
     curves: list[str]
     """One JSON line per step done."""
 
@@ -49,6 +52,8 @@ class ResumeStates:
         self._folder = work / "resume"
         self._ranks = ranks
         self._conditions = dict(conditions)
+        self.other_ranks: dict[str, int] = {}
+        """Steps up to which the training had another number of ranks than from there on, with that number."""
 
     def save(self, step: int, engine: Engine, curves: Sequence[str], checkpoints: Checkpoints) -> None:
         """Make `step` the state to resume from, and remove older ones."""
@@ -68,6 +73,7 @@ class ResumeStates:
         body = {
             "step": step,
             "began_with": self._conditions,
+            "other_ranks": self.other_ranks,
             "checkpoints": {str(number): entry for number, entry in checkpoints.index.items()},
             "files": digests(partial),
         }
@@ -88,7 +94,15 @@ class ResumeStates:
         folder = Path(found["folder"])
         checkpoints.index = {int(number): entry for number, entry in found["checkpoints"].items()}
         curves = (folder / CURVES).read_text(encoding="utf-8").splitlines(keepends=True)
-        return ResumeState(found["step"], folder, curves), found["notes"]
+        state = ResumeState(found["step"], folder, _ranks(found["began_with"]), curves)
+        self.other_ranks = found.get("other_ranks", {})
+        if state.ranks != self._ranks.size:
+            self.other_ranks = {**self.other_ranks, str(state.step): state.ranks}
+            found["notes"].append(
+                f"resume state {folder.name} was saved by ranks={state.ranks}, now {self._ranks.size}: "
+                "equal within rounding from here"
+            )
+        return state, found["notes"]
 
     def _find(self, checkpoints: Checkpoints) -> dict[str, Any]:
         """The body of the newest marker that verifies with its folder (null without), and the notes; JSON-like."""
@@ -105,7 +119,7 @@ class ResumeStates:
         body = _read_marker(folder / MARKER)
         if body is None:
             return None, f"{MARKER} is missing or damaged"
-        if body["began_with"] != self._conditions:
+        if not _continues(body["began_with"], self._conditions):
             return None, f"it was begun with {_difference(body['began_with'], self._conditions)}"
         files = digests(folder)
         files.pop(MARKER)
@@ -127,6 +141,16 @@ def _read_marker(path: Path) -> dict[str, Any] | None:
         return None
     body: dict[str, Any] = marker["body"]
     return body
+
+
+def _ranks(conditions: Mapping[str, Any]) -> int:
+    return int(conditions.get("ranks", 1))
+
+
+def _continues(before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
+    """Equal conditions, or equal but for another number of ranks and what follows from it."""
+    free = WITH_RANKS if _ranks(before) != _ranks(now) else frozenset()
+    return all(before.get(name) == now.get(name) for name in {*before, *now} - free)
 
 
 def _difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:

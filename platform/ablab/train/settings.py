@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
+
+from pydantic import JsonValue
 
 from ablab.errors import InputError
 from ablab.spec.base import build
@@ -39,6 +41,10 @@ class TrainSettings:
     """Blocks per forward pass of a rank: the largest divisor of its blocks per step that is not above the wish."""
     evaluation_rows: int
     zero_stage: int
+    offload_optimizer: bool
+    activation_checkpointing: bool
+    deepspeed: Mapping[str, JsonValue]
+    """What the user adds to the generated DeepSpeed configuration."""
 
     @property
     def blocks_per_step(self) -> int:
@@ -56,8 +62,14 @@ class TrainSettings:
 
     def numerics(self) -> dict[str, Any]:
         """What a resume state must have been begun with to be continued bit by bit."""
-        more = ({"stop": self.stop} if self.ends_early else {}) | ({"ranks": self.ranks} if self.ranks > 1 else {})
-        return more | {
+        unusual = {
+            "stop": self.stop if self.ends_early else None,
+            "ranks": self.ranks if self.ranks > 1 else None,
+            "offload_optimizer": self.offload_optimizer,
+            "activation_checkpointing": self.activation_checkpointing,
+            "deepspeed": self.deepspeed,
+        }
+        return {name: value for name, value in unusual.items() if value} | {
             "threads": self.threads,
             "device": self.device,
             "micro_batch": self.micro_batch,
@@ -71,7 +83,8 @@ def read_settings(ctx: StageContext) -> TrainSettings:
     params, numerics = ctx.params, ctx.numerics
     model = build(Model, params["model"], "model")
     schedule = build(Schedule, params["schedule"], "schedule")
-    blocks = schedule.tokens_per_step // model.context // numerics.ranks
+    ranks = numerics.ranks or 1
+    blocks = schedule.tokens_per_step // model.context // ranks
     stop, keep = _stop(ctx, schedule), tuple(int(step) for step in params.get("keep", ()))
     faults = [*_faults(model, schedule, params["precision"], numerics), *_step_faults(schedule, stop, keep)]
     if faults:
@@ -86,12 +99,15 @@ def read_settings(ctx: StageContext) -> TrainSettings:
         stop=stop,
         ends_early="until" in ctx.inputs,
         keep=keep,
-        threads=max(1, numerics.threads // numerics.ranks),
+        threads=max(1, numerics.threads // ranks),
         device=numerics.device,
-        ranks=numerics.ranks,
+        ranks=ranks,
         micro_batch=max(d for d in range(1, min(blocks, numerics.micro_batch) + 1) if blocks % d == 0),
         evaluation_rows=numerics.evaluation_rows,
         zero_stage=_zero_stage(params["precision"], numerics),
+        offload_optimizer=numerics.offload_optimizer,
+        activation_checkpointing=numerics.activation_checkpointing,
+        deepspeed=numerics.deepspeed,
     )
 
 
@@ -116,7 +132,7 @@ def _step_faults(schedule: Schedule, stop: int, keep: tuple[int, ...]) -> Iterat
 def _zero_stage(precision: str, numerics: Numerics) -> int:
     if numerics.zero_stage is not None:
         return numerics.zero_stage
-    return 1 if precision == "bf16" else 0
+    return 1 if precision == "bf16" or numerics.offload_optimizer else 0
 
 
 def _faults(model: Model, schedule: Schedule, precision: str, numerics: Numerics) -> list[str]:
