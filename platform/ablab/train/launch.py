@@ -10,16 +10,15 @@ from __future__ import annotations
 import json
 import os
 import selectors
-import signal
 import subprocess
-import sys
 import time
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 from ablab.errors import InputError, RunError
+from ablab.store.children import context_as_task, describe_exit, start
 from ablab.store.context import StageContext
 
 MEETING = "meeting-"  # beginning of the name of the file that ranks meet at
@@ -55,53 +54,18 @@ def train_together(ctx: StageContext, ranks: int) -> dict[str, Any]:
 
 
 def _task(ctx: StageContext, number: int, ranks: int, meeting: Path) -> dict[str, Any]:
-    return {
-        "rank": number,
-        "ranks": ranks,
-        "meeting": str(meeting),
-        "key": ctx.key,
-        "params": dict(ctx.params),
-        "inputs": {name: str(path) for name, path in ctx.inputs.items()},
-        "out": str(ctx.out),
-        "work": str(ctx.work),
-        "numerics": ctx.numerics.model_dump(),
-    }
+    return context_as_task(ctx) | {"rank": number, "ranks": ranks, "meeting": str(meeting)}
 
 
 def _start(running: ExitStack, number: int, task: dict[str, Any], ctx: StageContext, ranks: int) -> Rank:
-    threads = str(max(1, ctx.numerics.threads // ranks))
+    threads = max(1, ctx.numerics.threads // ranks)
     event_read, event_write = os.pipe()
     events = running.enter_context(os.fdopen(event_read, "rb"))
     try:
-        process = subprocess.Popen(
-            [sys.executable, "-P", "-c", f"from ablab.train.rank import main; main({event_write})"],
-            pass_fds=(event_write,),
-            stdin=subprocess.PIPE,
-            stdout=sys.stderr,
-            env={**os.environ, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "PYTHONPATH": _path()},
-        )
+        process = start(running, f"ablab.train.rank:main({event_write})", task, threads, (event_write,))
     finally:
         os.close(event_write)
-    running.callback(_end, process)
-    assert process.stdin is not None
-    with suppress(BrokenPipeError):  # it died at once: its exit status tells how
-        process.stdin.write(json.dumps(task).encode() + b"\n")
-        process.stdin.flush()
     return Rank(number, process, events)
-
-
-def _path() -> str:
-    """The import path of this process: the ranks run the same code."""
-    return os.pathsep.join(path for path in sys.path if path)
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    if process.poll() is None:
-        process.kill()
-    assert process.stdin is not None
-    with suppress(BrokenPipeError):
-        process.stdin.close()
-    process.wait()
 
 
 def watch(started: list[Rank], ctx: StageContext) -> dict[str, Any]:
@@ -132,7 +96,5 @@ def watch(started: list[Rank], ctx: StageContext) -> dict[str, Any]:
 
 
 def _died(rank: Rank, ranks: int) -> RunError:
-    code = rank.process.wait()
-    how = f"exit status {code}" if code >= 0 else f"signal {signal.Signals(-code).name}"
-    memory = " (out of memory?)" if code == -signal.SIGKILL else ""
-    return RunError(f"rank {rank.number} of {ranks} died: {how}{memory}", "the log of the worker tells more")
+    how = describe_exit(rank.process.wait())
+    return RunError(f"rank {rank.number} of {ranks} died: {how}", "the log of the worker tells more")

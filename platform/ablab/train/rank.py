@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
-import threading
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
@@ -14,7 +12,7 @@ from typing import Any
 import torch
 
 from ablab.errors import InputError, RunError
-from ablab.spec.placement import Numerics
+from ablab.store.children import context_of, task_given
 from ablab.store.context import StageContext, silent, unheard
 from ablab.train.ranks import Group
 from ablab.train.stage import train_as
@@ -24,8 +22,7 @@ PATIENCE = timedelta(hours=12)  # between ranks: one may verify or write for lon
 
 def main(event_pipe: int) -> None:
     """Reads the task from standard input and writes events to a pipe. Ends at once when its parent is gone."""
-    task = json.loads(sys.stdin.buffer.readline())
-    threading.Thread(target=_die_with_parent, daemon=True).start()
+    task = task_given()
     with os.fdopen(event_pipe, "w", encoding="utf-8") as events:
 
         def send(event: dict[str, Any]) -> None:
@@ -48,12 +45,6 @@ def main(event_pipe: int) -> None:
 
 def _nowhere(event: dict[str, Any]) -> None:
     """All ranks find the same; the first one tells it."""
-
-
-def _die_with_parent() -> None:
-    while os.read(sys.stdin.fileno(), 1):
-        pass
-    os._exit(1)
 
 
 def join(rank: int, size: int, meeting: str, device: str) -> Group:
@@ -79,15 +70,4 @@ def _context(task: dict[str, Any], costs: dict[str, float], send: Any) -> StageC
         send({"measured": [step, values]})
 
     first = task["rank"] == 0
-    return StageContext(
-        key=task["key"],
-        params=task["params"],
-        inputs={name: Path(path) for name, path in task["inputs"].items()},
-        locations={},
-        out=Path(task["out"]),
-        work=Path(task["work"]),
-        numerics=Numerics.model_validate(task["numerics"]),
-        progress=report if first else silent,
-        costs=costs,
-        measured=measured if first else unheard,
-    )
+    return context_of(task, costs, report if first else silent, measured if first else unheard)
