@@ -30,13 +30,13 @@ from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 from ablab.corpora import tokenizer as bpe
 from ablab.corpora.filecheck import FactCache
 from ablab.corpora.formats import CorpusFile
+from ablab.corpora.requests import Query
 from ablab.corpora.resolve_suites import resolve_suites
 from ablab.corpora.suites import build_suite
 from ablab.errors import AblabError, InputError
 from ablab.evaluate import harness, lm
 from ablab.evaluate.harness import Harness
 from ablab.evaluate.neural import NeuralScorer
-from ablab.evaluate.scoring import Query
 from ablab.evaluate.tree import plan
 from ablab.models.llama import initialise, llama_config, load_checkpoint, save_checkpoint
 from ablab.spec import BabyLMSuite, Model

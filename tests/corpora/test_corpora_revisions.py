@@ -10,6 +10,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 from corpora_helper import documents, recipe, source
 
@@ -24,6 +25,7 @@ PINNED = {
     ("tokenizer", 1): "3375e33d92e64dac",
     ("tokens", 1): "d540116804298b4b",
     ("suite", 1): "9458406163dfe8d0",
+    ("requests", 1): "91b2fef3f69b9bca",
     ("describe", 2): "530e6575bb45b1d2",
 }
 
@@ -47,7 +49,7 @@ def contents(layout: Any, run_stage: Any, tmp_path: Path) -> dict[str, Any]:
     resolved = resolve_recipe(recipe([source("one", folder, words=2_000)], [suite]), tmp_path)
     roles = lower(resolved, Replicate(train_seed=1, generation_seed=1)).roles
     made: dict[str, Path] = {}
-    for role in ("corpus", "tokenizer", "tokens", "suite"):
+    for role in ("corpus", "tokenizer", "tokens", "suite", "requests"):
         inputs = {name: made[name] for name in roles[role].inputs}
         made[role] = run_stage(role, roles[role].params, inputs, roles[role].locations)
     described = roles["real_describe"]
@@ -58,6 +60,7 @@ def contents(layout: Any, run_stage: Any, tmp_path: Path) -> dict[str, Any]:
     held["tokenizer"] += [json.loads((made["tokenizer"] / "tokenizer.json").read_text())["model"]["merges"]]
     held["tokens"] += [open_stream(made["tokens"], split).tolist() for split in ("train", "validation", "test")]
     held["describe"] += [json.loads((made["describe"] / "samples.json").read_text())]
+    held["requests"] += [pq.read_table(made["requests"] / "pairs.parquet").to_pylist()]
     held["suite"] += [(made["suite"] / "pairs" / "some.jsonl").read_text()]
     return held
 

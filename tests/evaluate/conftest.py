@@ -14,6 +14,7 @@ import torch
 from tokenizers import Tokenizer
 
 from ablab.corpora import tokenizer as bpe
+from ablab.corpora.requests import build_requests
 from ablab.models.llama import initialise, llama_config, save_checkpoint
 from ablab.spec.placement import Numerics
 from ablab.spec.recipe import Model
@@ -99,23 +100,28 @@ class World:
             listed[suite] = {"group": entry["group"], "chance": entry["chance"], "tasks": counts}
         write_result(folder, {"suites": listed})
 
+    def requests(self, suite: str) -> str:
+        """The name of the requests directory of a suite directory."""
+        folder = self.root / f"requests-{suite}"
+        if not folder.is_dir():
+            folder.mkdir()
+            inputs = {"suite": self.root / suite, "tokenizer": self.root / "tokenizer"}
+            params = {"context": 10_000}
+            write_result(folder, build_requests(stage_context(folder, params, inputs)))
+        return folder.name
+
     def context(
         self, out: str, params: Mapping[str, Any], train: str = "train-a", suite: str = "suite"
     ) -> StageContext:
         folder = self.root / out
         folder.mkdir()
         names = {"train": train, "select": "select", "suite": suite, "tokenizer": "tokenizer", "tokens": "tokens"}
-        return StageContext(
-            key=out,
-            params=params,
-            inputs={name: self.root / directory for name, directory in names.items()},
-            locations={},
-            out=folder,
-            work=folder,
-            numerics=Numerics(evaluation_rows=16),
-            progress=silent,
-            costs={},
-        )
+        names["requests"] = self.requests(suite)
+        return stage_context(folder, params, {name: self.root / directory for name, directory in names.items()})
+
+
+def stage_context(out: Path, params: Mapping[str, Any], inputs: Mapping[str, Path]) -> StageContext:
+    return StageContext(out.name, params, inputs, {}, out, out, Numerics(evaluation_rows=16), silent, {})
 
 
 def write_result(folder: Path, result: Mapping[str, Any]) -> None:

@@ -10,9 +10,9 @@ import pytest
 from lm_eval.api.instance import Instance
 from numpy.typing import NDArray
 
+from ablab.corpora.requests import Query
 from ablab.errors import RunError
 from ablab.evaluate.lm import ScoredLM
-from ablab.evaluate.scoring import Query
 
 
 class Recorder:

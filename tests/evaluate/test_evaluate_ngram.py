@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ablab.corpora.requests import Query
 from ablab.evaluate.ngram import FALLBACK_DISCOUNTS, NGram, discounts, history_lengths, train_ngram
-from ablab.evaluate.scoring import Query
 
 V, BOS, EOS = 12, 1, 2
 

@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lm_eval.api.instance import Instance
 
+from ablab.corpora.requests import Query
 from ablab.evaluate import lm
 from ablab.evaluate.lm import ScoredLM
 from ablab.evaluate.neural import NeuralScorer
-from ablab.evaluate.scoring import Query
 from ablab.evaluate.tree import LEAST_NODES, NODES_PER_LENGTH, NODES_PER_ROW, plan
 from ablab.models.llama import load_checkpoint
 
@@ -112,7 +112,7 @@ def test_the_next_checkpoint_has_its_requests_ready_and_other_texts_do_not(world
     def ask(*options: str) -> lm.Asked:
         requests = [Instance("loglikelihood", {"id": f"s/t/{i}"}, ("The", one), 0) for i, one in enumerate(options)]
         ScoredLM(scorer(world), world.tokenizer).loglikelihood(requests)
-        return lm._last_asked["texts"][1]
+        return lm._last_asked[False][1]
 
     first = ask(" key", " box")
     hits = plan.cache_info().hits

@@ -62,7 +62,7 @@ def test_golden_keys_of_the_tiny_recipe() -> None:
         "corpus": "3c82529457aedef45d7f230567386e7e1031c68f3fd2a82b3d805319d5cd2d9f",
         "train": "ac629c93a3273cd69eed1a57bb93a3bb79deed5bcba9ac53836f6d9d446cfcd4",
         "generate": "c882a854f4d4a07ceee666857c2be73c1be74ec8ee60d510b0027294bfa25f56",
-        "evaluate": "2b6ac02c47ddcc25863399fb549c9af856b4d1b41702c1bd5d90b7263bc61e2c",
+        "evaluate": "d368342cc215b3fc6db588ce28efadbc63b1f6e566e617f75e710dfaee768415",
     }
     found = keys(contrastive())
     assert {role: found[role] for role in golden} == golden

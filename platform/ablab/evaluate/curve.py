@@ -40,7 +40,7 @@ def learning_curve(ctx: StageContext) -> dict[str, Any]:
     found: list[Evaluated] = []
     for step in steps:
         scorer = load_scorer(ctx, step)
-        found.append(harness.run(ScoredLM(scorer, words), built))
+        found.append(harness.run(ScoredLM(scorer, words, ctx.inputs["requests"]), built))
         for cost, spent in (("tokens", float(scorer.tokens)), ("flops", scorer.flops)):
             ctx.costs[cost] = ctx.costs.get(cost, 0.0) + spent
         ctx.progress(len(found), len(steps), "checkpoints")

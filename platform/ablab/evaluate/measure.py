@@ -20,7 +20,7 @@ from ablab.store.context import StageContext
 def measure(ctx: StageContext, scorer: TokenScorer, tokenizer: Tokenizer) -> dict[str, Any]:
     """Write `items.parquet`; return `suites` (scores in %) and `language_modelling` of the stage's result."""
     suites = harness.build(ctx.inputs["suite"], ctx.locations)
-    evaluated = harness.run(ScoredLM(scorer, tokenizer), suites)
+    evaluated = harness.run(ScoredLM(scorer, tokenizer, ctx.inputs["requests"]), suites)
     write_items(ctx.out / "items.parquet", evaluated.outcomes)
     stream = read_stream(ctx.inputs["tokens"], "test", ctx.params["test_tokens"])
     return {"suites": _scores(suites, evaluated), "language_modelling": language_modelling(scorer, stream)}

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import LlamaForCausalLM
 
+from ablab.corpora.requests import Query
 from ablab.evaluate.body import Body, behind, normed
-from ablab.evaluate.scoring import Query
 from ablab.evaluate.tree import NODES_PER_ROW, Batch, plan
 from ablab.store.context import Progress, silent
 

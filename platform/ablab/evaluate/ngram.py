@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ablab.evaluate.scoring import Query
+from ablab.corpora.requests import Query
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]

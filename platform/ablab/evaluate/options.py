@@ -1,4 +1,4 @@
-"""The kinds of lm-eval task that ablab uses: an item with options, and a word that people read."""
+"""The kind of lm-eval task that ablab uses: an item with options, or a word that people read."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 from lm_eval.api.instance import Instance
 from lm_eval.api.task import ConfigurableTask
 
+from ablab.corpora.requests import requests_of
 from ablab.corpora.suite_ewok import read_archive
 from ablab.evaluate.items import read_rows
 
@@ -46,25 +47,10 @@ class OptionsTask(ConfigurableTask):  # type: ignore[misc]
             self._instances = []
             for index, doc in enumerate(self.eval_docs):
                 metadata = (self.task_name, index, 1)
-                self._instances += self.construct_requests(doc=doc, ctx=doc["context"], metadata=metadata)
+                self._instances += [
+                    Instance(WORD if one.word else "loglikelihood", doc, one.pair, one.place[1], metadata=metadata)
+                    for one in requests_of(doc)
+                ]
         for instance in self._instances:
             instance.resps = []
             instance.filtered_resps = {}
-
-
-class ReadingTask(OptionsTask):
-    """A word in its context and, where it counts, the word before it in its own.
-
-    A word that begins with a space is scored as any completion. One that does not is tokenized by itself, as the
-    public pipeline does (`ScoredLM.word_loglikelihood`).
-    """
-
-    def construct_requests(self, doc: Mapping[str, Any], ctx: str, **kwargs: Any) -> list[Instance]:
-        """One instance for the word, a second one for the previous word."""
-        words = [(ctx, doc["options"][0])]
-        if "previous" in doc:
-            words.append((doc["previous"]["context"], doc["previous"]["option"]))
-        return [
-            Instance("loglikelihood" if arguments[1].startswith(" ") else WORD, doc, arguments, index, **kwargs)
-            for index, arguments in enumerate(words)
-        ]

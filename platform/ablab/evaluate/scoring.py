@@ -3,19 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-
-@dataclass(frozen=True)
-class Query:
-    """The tokens of a whole text (context and completion, `<s>` in front) and the index of the first scored one."""
-
-    tokens: tuple[int, ...]
-    first: int
+from ablab.corpora.requests import Query
 
 
 class TokenScorer(Protocol):

@@ -18,7 +18,7 @@ from itertools import chain
 import numpy as np
 from numpy.typing import NDArray
 
-from ablab.evaluate.scoring import Query
+from ablab.corpora.requests import Query
 
 Ints = NDArray[np.int64]
 

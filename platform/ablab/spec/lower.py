@@ -22,7 +22,7 @@ SPLITS = ("train", "validation", "test")
 class Lowered:
     """The stages of one arm and replicate by their role; `evaluate` is the result everything else leads to.
 
-    Roles: corpus, tokenizer, tokens, suite, real_describe, train, select, evaluate, floor; with learning curves
+    Roles: corpus, tokenizer, tokens, suite, requests, real_describe, train, select, evaluate, floor; with learning curves
     curve; with synthetic text also good_train, good_select, good_evaluate, generate, describe, synthetic_tokens; with
     a BAD of weights of its own bad_select, bad_evaluate, and with a smaller model bad_train.
     """
@@ -46,7 +46,8 @@ def lower(recipe: Recipe, replicate: Replicate) -> Lowered:
     tokenizer = Stage("tokenizer", recipe.tokenizer.canonical(), {"corpus": corpus})
     tokens = Stage("tokens", {"splits": SPLITS}, {"corpus": corpus, "tokenizer": tokenizer})
     suite = _suite(recipe)
-    roles = {"corpus": corpus, "tokenizer": tokenizer, "tokens": tokens, "suite": suite}
+    requests = Stage("requests", {"context": recipe.model.context}, {"suite": suite, "tokenizer": tokenizer})
+    roles = {"corpus": corpus, "tokenizer": tokenizer, "tokens": tokens, "suite": suite, "requests": requests}
     roles["real_describe"] = _describe(recipe, corpus, roles)
     synthetic_tokens = None
     if recipe.synthetic is not None:
@@ -60,7 +61,7 @@ def lower(recipe: Recipe, replicate: Replicate) -> Lowered:
     roles["floor"] = Stage(
         "floor",
         {"order": 5, "test_tokens": recipe.evaluation.test_tokens},
-        {"suite": suite, "tokenizer": tokenizer, "tokens": tokens},
+        {name: roles[name] for name in ("suite", "requests", "tokenizer", "tokens")},
         _suite_locations(recipe, "ewok"),
     )
     if recipe.evaluation.curve is not None:
@@ -200,9 +201,7 @@ def _evaluate(recipe: Recipe, shared: Mapping[str, Stage], train: Stage, select:
         {
             "train": train,
             "select": select,
-            "suite": shared["suite"],
-            "tokenizer": shared["tokenizer"],
-            "tokens": shared["tokens"],
+            **{name: shared[name] for name in ("suite", "requests", "tokenizer", "tokens")},
         },
         _suite_locations(recipe, "ewok"),
     )
@@ -216,5 +215,5 @@ def _curve(recipe: Recipe, curve: Curve, shared: Mapping[str, Stage]) -> Stage:
         "suites": [name for name in suite_groups(recipe) if wanted is None or name in wanted],
         "items_per_task": curve.items_per_task,
     }
-    inputs = {name: shared[name] for name in ("train", "suite", "tokenizer")}
+    inputs = {name: shared[name] for name in ("train", "suite", "requests", "tokenizer")}
     return Stage("curve", params, inputs, _suite_locations(recipe, "ewok"))
