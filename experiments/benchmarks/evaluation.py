@@ -1,17 +1,19 @@
 """Scoring of a checkpoint against lm-eval's own HFLM: `python -m experiments.benchmarks.evaluation --json FILE`.
 
-Both score the same task files with the same model in one process, in turns: BLiMP-fast, Supplement-fast and 1,000
-items of entity tracking under `ABLAB_DATA`, 6 layers x 256, vocabulary 4,096, context 512, drawn weights. A *first*
-checkpoint pays for everything behind the imports (model, tasks, requests, scores) in fp32, where the predictions must
-be the same; a *later* one has its tasks built, and is in bf16. The peer has the better of several batch sizes, found
-beforehand, and keeps its built tasks too. Compared are medians of CPU seconds of the process, since a shared machine
-gives wall clocks away; wall seconds stand beside them.
+Both score the same task files with the same model in one process: BLiMP-fast, Supplement-fast and 1,000 items of
+entity tracking under `ABLAB_DATA`, 6 layers x 256, vocabulary 4,096, context 512, drawn weights. A *first* checkpoint
+pays for everything behind the imports (model, tasks, requests, scores) in fp32, where the predictions must be the same;
+a *later* one is in bf16, has its tasks built, and reads its requests from their stage. The peer has the better of
+several batch sizes, found beforehand, keeps its built tasks too, and is measured once, between our turns, since it
+takes most of the time. Compared are medians of CPU seconds of the process, since a shared machine gives wall clocks
+away; wall seconds stand beside them.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import logging
 import os
 import statistics
 import tempfile
@@ -30,7 +32,7 @@ from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 from ablab.corpora import tokenizer as bpe
 from ablab.corpora.filecheck import FactCache
 from ablab.corpora.formats import CorpusFile
-from ablab.corpora.requests import Query
+from ablab.corpora.requests import Query, build_requests
 from ablab.corpora.resolve_suites import resolve_suites
 from ablab.corpora.suites import build_suite
 from ablab.errors import AblabError, InputError
@@ -62,10 +64,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Scoring of a checkpoint against lm-eval's own HFLM.")
     parser.add_argument("--json", type=Path, required=True, help="where the figures go")
     parser.add_argument("--items", type=int, help="items in all, of 14,650 (default: all of them)")
-    parser.add_argument("--rounds", type=int, default=3, help="turns of each side")
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads, for all alike")
+    parser.add_argument("--rounds", type=int, default=1, help="our turns, of which the median counts")
+    parser.add_argument(
+        "--threads", type=int, default=_cores(), help="CPU threads, for all alike (default: %(default)s)"
+    )
     given = parser.parse_args(arguments)
     torch.set_num_threads(given.threads)
+    logging.getLogger("lm_eval").setLevel(logging.ERROR)  # it warns of every model that is handed over
     try:
         with tempfile.TemporaryDirectory() as folder:
             root = Path(folder)
@@ -79,8 +84,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def prepare(root: Path, items: int | None) -> dict[str, int]:
-    """Tokenizer, checkpoint and suites under `root`; the number of items by suite."""
+    """Tokenizer, checkpoint, suites and their requests under `root`; the number of items by suite."""
     data = Path(os.environ.get("ABLAB_DATA", ""))
     if not (data / "evaluation_data").is_dir() or not (data / "corpora" / "babylm" / "train").is_dir():
         raise InputError("ABLAB_DATA must name a folder with evaluation_data and corpora/babylm/train; set it")
@@ -96,7 +105,22 @@ def prepare(root: Path, items: int | None) -> dict[str, int]:
             weight.mul_(3.0)
     (root / "checkpoint").mkdir()
     save_checkpoint(root / "checkpoint", config, weights)
-    return _suites(root / "suite", data, items)
+    counts = _suites(root / "suite", data, items)
+    inputs = {"suite": root / "suite", "tokenizer": root / "tokenizer"}
+    build_requests(_context("requests", {"context": SHAPE.context}, root / "requests", inputs))
+    return counts
+
+
+def _context(
+    kind: str,
+    params: Mapping[str, Any],
+    out: Path,
+    inputs: Mapping[str, Path] | None = None,
+    locations: Mapping[str, Path] | None = None,
+) -> StageContext:
+    """Of a stage that is computed here."""
+    out.mkdir()
+    return StageContext(kind, params, inputs or {}, locations or {}, out, out, Numerics(), silent, {})
 
 
 def _some(file: CorpusFile) -> list[str]:
@@ -118,9 +142,8 @@ def _suites(out: Path, data: Path, items: int | None) -> dict[str, int]:
         raise InputError(faults)
     sources = [one for one in resolved if isinstance(one, BabyLMSuite)]
     locations = {digest: Path(one.path) / file for one in sources for file, digest in one.digests.items()}
-    out.mkdir()
     params = {"suites": [json.loads(json.dumps(one.canonical())) for one in sources]}
-    result = build_suite(StageContext("suite", params, {}, locations, out, out, Numerics(), silent, {}))
+    result = build_suite(_context("suite", params, out, locations=locations))
     suites = result["suites"]
     counts = {name: sum(suite["tasks"].values()) for name, suite in suites.items()}
     counts["entity_tracking"] = ENTITY_ITEMS
@@ -207,10 +230,10 @@ def peer(root: Path, precision: str, clock: Clock, batch: int) -> TimedHFLM:
 def run(root: Path, load: Callable[[Clock], LM], first: bool) -> tuple[Seconds, Harness]:
     """One evaluation: the model is loaded, the tasks are built (or were, where it is not the first), all is scored."""
     clock = Clock()
+    lm._last_asked.clear()
+    plan.cache_clear()
     if first:
         harness._last_built.clear()
-        lm._last_asked.clear()
-        plan.cache_clear()
 
     def everything() -> Harness:
         model = clock.time("load_s", lambda: load(clock))
@@ -247,11 +270,12 @@ def measure(root: Path, rounds: int) -> dict[str, Any]:
     batch = {precision: best_batch(root, precision, some) for precision in DTYPES}
     for precision in DTYPES:  # the peer is warm by now
         lm.ScoredLM(ours(root, precision, Clock()), words).loglikelihood(some)
-    for _ in range(rounds):
+    for number in range(rounds):
         turn("ours_first", lambda clock: lm.ScoredLM(ours(root, "fp32", clock), words), True)
-        turn("ours_later", lambda clock: lm.ScoredLM(ours(root, "bf16", clock), words), False)
-        turn("peer_first", lambda clock: peer(root, "fp32", clock, batch["fp32"]), True)
-        turn("peer_later", lambda clock: peer(root, "bf16", clock, batch["bf16"]), False)
+        turn("ours_later", lambda clock: lm.ScoredLM(ours(root, "bf16", clock), words, root / "requests"), False)
+        if number == 0:
+            turn("peer_first", lambda clock: peer(root, "fp32", clock, batch["fp32"]), True)
+            turn("peer_later", lambda clock: peer(root, "bf16", clock, batch["bf16"]), False)
         turn("lm_eval_alone", lambda _: Answers(), False)
     return summary(runs, said) | {"peer_batch": batch, "runs": runs}
 
