@@ -25,7 +25,7 @@ MakeClaim = Callable[..., Claim]
 Results = dict[str, list[Path | None]]
 
 SEEDS = [(1, 1), (2, 2)]
-FILES = ("scores", "effects", "relative", "components", "claims")
+FILES = ("scores", "effects", "relative", "components", "oracle", "claims")
 
 
 @pytest.fixture

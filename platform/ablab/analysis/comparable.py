@@ -1,4 +1,4 @@
-"""What must be equal before two results may be compared: items, precision, tokenizer, held-out text."""
+"""What must be equal before two results may be compared: items, precision, tokenizer, held-out text, selection."""
 
 from __future__ import annotations
 
@@ -31,6 +31,11 @@ def check_comparable(results: Sequence[tuple[str, ReplicateResult]]) -> None:
 
 
 def _differences(one: ReplicateResult, other: ReplicateResult) -> Iterator[str]:
+    if one.selection != other.selection:
+        yield (
+            f"checkpoints were selected by different rules ({one.selection} and {other.selection}): the best on the "
+            "suites themselves scores higher by chance alone; select both alike"
+        )
     for name, reason in REASONS.items():
         if name in one.identity and name in other.identity and one.identity[name] != other.identity[name]:
             yield f"{reason} ({_short(one.identity[name])} and {_short(other.identity[name])}); evaluate both alike"

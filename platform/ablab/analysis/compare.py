@@ -12,6 +12,8 @@ from ablab.analysis.claims import judge
 from ablab.analysis.comparable import check_comparable
 from ablab.analysis.comparison import Comparison, Effect, Kind, Metric, Reference, Score
 from ablab.analysis.components import components, crossed_block
+from ablab.analysis.curve import load_curve
+from ablab.analysis.oracle import oracle
 from ablab.analysis.paired import paired_effect
 from ablab.analysis.results import ACCURACY, ArmResults, ReplicateResult, load_result
 from ablab.analysis.study import relative_change
@@ -31,6 +33,7 @@ def compare(
     *,
     floor: Path | None = None,
     models: Mapping[str, Sequence[Path]] | None = None,
+    curves: Mapping[str, Sequence[Path | None]] | None = None,
 ) -> Comparison:
     """Every arm against the control, and every claim's two arms, in every suite, group, the aggregate and perplexity.
 
@@ -40,6 +43,7 @@ def compare(
         floor: directory of the 5-gram model's scores.
         models: evaluate directories of models that are no arm, by name ('GOOD', 'BAD step 500'); scores of several
             under one name are averaged.
+        curves: curve directories by arm and position, for the study's own checkpoint rule beside everything else.
 
     Raises:
         InputError: an arm or a number of replicates is not the design's, a directory cannot be read, or results
@@ -60,7 +64,11 @@ def compare(
         notes=(*design_notes(design, rows), *_component_notes(design)),
         claims=design.claims,
     )
-    return tabulate(board, suite_groups(design.recipe))
+    found = tabulate(board, suite_groups(design.recipe))
+    looks = {
+        arm: [None if path is None else load_curve(path) for path in several] for arm, several in (curves or {}).items()
+    }
+    return replace(found, oracle=oracle(loaded, looks, design.control, board.official))
 
 
 @dataclass(frozen=True)

@@ -112,6 +112,37 @@ class RelativeChange:
 
 
 @dataclass(frozen=True)
+class OracleEffect:
+    """A difference in points by the study's own procedure, and the same with the checkpoint selected beforehand."""
+
+    arm: str
+    against: str
+    metric: str
+    """A suite, or 'aggregate': the mean over the suites of the curves."""
+    estimate: float
+    low: float | None
+    """The study's bootstrap; None where answers are not right or wrong."""
+    high: float | None
+    held_out: float
+    """With held-out selection, of the same suites and replicates."""
+
+
+@dataclass(frozen=True)
+class Oracle:
+    """The study's checkpoint rule: of every suite and replicate the best step on that suite itself.
+
+    Of these numbers nothing is compared with held-out selection, and no verdict rests on them.
+    """
+
+    steps: tuple[int, ...]
+    """That were looked at."""
+    scores: tuple[Score, ...]
+    """Best of the steps, by arm and suite."""
+    effects: tuple[OracleEffect, ...]
+    relative: tuple[RelativeChange, ...]
+
+
+@dataclass(frozen=True)
 class Components:
     """Standard deviations of one replicate's difference by source, in the effect's unit, from a crossed block."""
 
@@ -209,6 +240,8 @@ class Comparison:
     """'arm replicate' of every result that is not there."""
     notes: tuple[str, ...]
     """What a reader must know to read the intervals."""
+    oracle: Oracle | None = None
+    """None without learning curves."""
 
     def score(self, arm: str, metric: str) -> Score:
         """Raises KeyError for an unknown arm or metric."""

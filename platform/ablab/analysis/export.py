@@ -55,6 +55,7 @@ COMPONENTS = (
     "n_train_seeds",
     "n_generation_seeds",
 )
+ORACLE = ("arm", "against", "metric", "oracle", "study_low", "study_high", "held_out", "n_steps")
 STUDY = "the study's: items drawn again, bounds averaged over seeds"
 CLAIMS = (
     "id",
@@ -77,12 +78,13 @@ CLAIMS = (
 
 
 def write_files(comparison: Comparison, folder: Path) -> tuple[Path, ...]:
-    """Write comparison.json, scores, effects, relative, components and claims as CSV.
+    """Write comparison.json, scores, effects, relative, components, oracle and claims as CSV.
 
     The same comparison gives the same bytes. effects.csv has one row for every interval: the one that verdicts use,
     then the one for these very items, then the study's (`inference` names each). p and sizes belong to the first.
     relative.csv has a row for every term of a mean relative change, and one for the mean. components.csv has rows where
-    seeds were crossed. Numbers are in full precision; what does not exist is an empty cell.
+    seeds were crossed, oracle.csv where there are learning curves. Numbers are in full precision; what does not exist
+    is an empty cell.
     """
     folder.mkdir(parents=True, exist_ok=True)
     document = folder / "comparison.json"
@@ -93,6 +95,7 @@ def write_files(comparison: Comparison, folder: Path) -> tuple[Path, ...]:
         _write(folder / "effects.csv", EFFECTS, (row for effect in comparison.effects for row in _effect(effect))),
         _write(folder / "relative.csv", RELATIVE, (row for one in comparison.relative for row in _relative(one))),
         _write(folder / "components.csv", COMPONENTS, (dataclasses.astuple(one) for one in comparison.components)),
+        _write(folder / "oracle.csv", ORACLE, _oracle(comparison)),
         _write(folder / "claims.csv", CLAIMS, _claims(comparison)),
     )
 
@@ -137,6 +140,12 @@ def _relative(one: RelativeChange) -> Iterator[Sequence[Cell]]:
         numbers = (term.baseline, term.baseline_se, term.change, term.relative, str(term.unstable).lower())
         yield (*head, term.metric, *numbers, *tail)
     yield (*head, "mean", None, None, one.points, one.mean, None, *tail)
+
+
+def _oracle(comparison: Comparison) -> Iterator[Sequence[Cell]]:
+    found = comparison.oracle
+    for e in found.effects if found else ():
+        yield (e.arm, e.against, e.metric, e.estimate, e.low, e.high, e.held_out, len(found.steps) if found else None)
 
 
 def _claims(comparison: Comparison) -> Iterator[Sequence[Cell]]:

@@ -119,14 +119,14 @@ def _score_difference(metric: str, pairs: Pairs) -> _Difference:
     beside_R = np.array([np.mean([beside_score(a, how) - beside_score(b, how) for a, b in row]) for row in pairs])
     if how.items is None:
         return _over_replicates(beside_R)
-    change_RI = np.stack([_change(row, how.columns) for row in pairs])
+    change_RI = np.stack([item_changes(row, how.columns) for row in pairs])
     squares = mean_squares(100.0 * change_RI, how.starts, how.weights, beside_R)
     testable = float(squares.item_df) >= 1.0  # some task has two items
     found = _one_replicate if len(pairs) == 1 else _several_replicates
     difference = found(change_RI, squares, how, pairs, testable)
     if how.beside or not testable:
         return difference
-    runs = [_change([pair], how.columns) for row in pairs for pair in row]
+    runs = [item_changes([pair], how.columns) for row in pairs for pair in row]
     return replace(difference, study=bootstrap(runs, how.starts, how.weights))
 
 
@@ -166,7 +166,7 @@ def _one_replicate(change_RI: Array, squares: MeanSquares, how: Weighing, pairs:
     return _Difference(estimate, interval, None, p, "exact McNemar", how.items)
 
 
-def _change(row: list[tuple[ReplicateResult, ReplicateResult]], columns: NDArray[np.int64]) -> Array:
+def item_changes(row: list[tuple[ReplicateResult, ReplicateResult]], columns: NDArray[np.int64]) -> Array:
     """Difference of correctness [I], averaged over the pairs of one row."""
     total = np.zeros(len(columns))
     for one, other in row:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,8 @@ SCORE_TOLERANCE = 0.01  # points by which a stored score may differ from its sto
 IDENTITY_PARAMS = ("precision", "test_tokens")
 IDENTITY_INPUTS = ("suite", "tokenizer", "tokens")
 ACCURACY = "accuracy"
+Selection = Literal["held-out", "oracle"]
+"""How the checkpoint was chosen: by held-out text or beforehand, or by the scores themselves."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,7 @@ class ReplicateResult:
     step: int | None
     identity: Mapping[str, Any]
     """What the stage's identity says that must agree between arms (precision, suite, ...); empty without stage.json."""
+    selection: Selection = "held-out"
 
     def groups(self) -> dict[str, tuple[str, ...]]:
         """Suites of every group, in stored order."""
@@ -97,7 +100,7 @@ def load_result(directory: Path, like: ReplicateResult | None = None) -> Replica
     Raises:
         InputError: a file is missing or unreadable, or the items do not give the scores.
     """
-    result = _read_json(directory / "result.json")
+    result = read_json(directory / "result.json")
     try:
         scores = {name: _suite_score(value) for name, value in result["suites"].items()}
         modelling = LanguageModelling(**{k: result["language_modelling"][k] for k in LanguageModelling.__annotations__})
@@ -144,7 +147,7 @@ def _suite_score(value: Mapping[str, Any]) -> SuiteScore:
     return SuiteScore(float(value["score"]), str(value["group"]), chance, tasks, metric, sections)
 
 
-def _read_json(path: Path) -> Any:
+def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text("utf-8"))
     except FileNotFoundError as error:
@@ -153,20 +156,26 @@ def _read_json(path: Path) -> Any:
         raise InputError(f"{path} is not JSON ({error}); evaluate again") from error
 
 
-def _read_items(path: Path) -> dict[str, NDArray[Any]]:
-    """The columns ordered by suite, task, item; `unjudged` where `correct` is null."""
+def read_table(path: Path, names: Sequence[str]) -> Any:
+    """Columns of a parquet file as a pyarrow table. Raises `InputError` where one is not there."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     if not path.exists():
         raise InputError(f"{path} does not exist; give the directory of a finished evaluation")
     try:
-        table = pq.read_table(path, columns=["item", "suite", "task", "correct"])
+        table = pq.read_table(path, columns=list(names))
     except (pa.ArrowInvalid, OSError) as error:
         raise InputError(f"{path} cannot be read ({error}); evaluate again") from error
-    names = set(table.column_names)
-    if names != {"item", "suite", "task", "correct"}:
-        raise InputError(f"{path} lacks item, suite, task or correct (it has {sorted(names)}); evaluate again")
+    if set(table.column_names) != set(names):
+        lacking = ", ".join(name for name in names if name not in table.column_names)
+        raise InputError(f"{path} lacks {lacking} (it has {sorted(table.column_names)}); evaluate again")
+    return table
+
+
+def _read_items(path: Path) -> dict[str, NDArray[Any]]:
+    """The columns ordered by suite, task, item; `unjudged` where `correct` is null."""
+    table = read_table(path, ("item", "suite", "task", "correct"))
     table = table.sort_by([("suite", "ascending"), ("task", "ascending"), ("item", "ascending")])
     columns = {name: np.asarray(table[name].to_pylist(), dtype=np.str_) for name in ("item", "suite", "task")}
     correct = table["correct"].combine_chunks()
@@ -240,7 +249,7 @@ def task_starts(suites: NDArray[np.str_], tasks: NDArray[np.str_]) -> NDArray[np
 def _identity(path: Path) -> dict[str, Any]:
     if not path.exists():
         return {}
-    stage = _read_json(path)
+    stage = read_json(path)
     params, inputs = stage.get("params", {}), stage.get("inputs", {})
     found = {name: params[name] for name in IDENTITY_PARAMS if name in params}
     return found | {name: inputs[name] for name in IDENTITY_INPUTS if name in inputs}

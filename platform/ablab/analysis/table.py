@@ -13,7 +13,16 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from ablab.analysis.comparison import Comparison, Effect, Inference, Metric, RelativeChange, Score
+from ablab.analysis.comparison import (
+    Comparison,
+    Effect,
+    Inference,
+    Metric,
+    Oracle,
+    OracleEffect,
+    RelativeChange,
+    Score,
+)
 from ablab.analysis.study import MU_DELTA_REL, STUDY_SUITES
 from ablab.spec.metrics import PERPLEXITY
 
@@ -69,6 +78,7 @@ def render(comparison: Comparison, console: Console) -> None:
         console.print(Text(f"Difference from {comparison.control}, {_scope(comparison)}", style="bold"))
         _print_blocks(console, effects.turned() if many else effects)
     _print_relative(comparison, console)
+    _print_oracle(comparison, console)
     for line in _remarks(comparison):
         console.print(Padding(Text(line, style="dim"), (0, 0, 0, 2), expand=False))
     _print_claims(console, comparison)
@@ -216,6 +226,50 @@ def _print_relative(comparison: Comparison, console: Console) -> None:
 
 def _unstable(one: RelativeChange) -> list[str]:
     return [term.metric for term in one.terms if term.unstable]
+
+
+def oracle_title(found: Oracle) -> str:
+    return (
+        f"The study's own procedure, oracle selection: best of {len(found.steps)} checkpoints on the suites themselves"
+    )
+
+
+ORACLE_CAUTION = (
+    "Differences in points, in brackets the study's bootstrap (items drawn again, bounds averaged over seeds). The "
+    "best of noisy scores is too high for every arm, so these numbers are compared with none above, and no verdict "
+    "rests on them. 'Held-out': the same suites and replicates with the checkpoint selected beforehand."
+)
+
+
+def oracle_columns(found: Oracle) -> tuple[tuple[str, ...], list[Column]]:
+    """Rows (suites, their mean, the study's mean relative change) and columns (every arm twice: oracle, held-out)."""
+    metrics = tuple(dict.fromkeys(effect.metric for effect in found.effects))
+    by_arm = {one.arm: one for one in found.relative}
+    columns = []
+    for arm in dict.fromkeys(effect.arm for effect in found.effects):
+        cells = {effect.metric: effect for effect in found.effects if effect.arm == arm}
+        mean = by_arm[arm].mean
+        relative = Text(NOTHING_THERE if mean is None else f"{mean:+z.2f} %")
+        columns.append(Column(f"{arm} oracle", (*(Text(_oracle_text(cells[m])) for m in metrics), relative)))
+        held = (Text(f"{cells[m].held_out:+z.1f}") for m in metrics)
+        columns.append(Column("held-out", (*held, Text(""))))
+    return (*metrics, found.relative[0].name), columns
+
+
+def _oracle_text(effect: OracleEffect) -> str:
+    if effect.low is None or effect.high is None:
+        return f"{effect.estimate:+z.1f}"
+    return f"{effect.estimate:+z.1f} [{effect.low:z.1f}, {effect.high:z.1f}]"
+
+
+def _print_oracle(comparison: Comparison, console: Console) -> None:
+    found = comparison.oracle
+    if found is None or not found.effects:
+        return
+    console.print(Text(oracle_title(found), style="bold"))
+    rows, columns = oracle_columns(found)
+    _print_blocks(console, Grid(rows, tuple(columns), frozenset({len(rows) - 2})))
+    console.print(Padding(Text(ORACLE_CAUTION, style="dim"), (0, 0, 0, 2), expand=False))
 
 
 def _remarks(comparison: Comparison) -> Iterator[str]:

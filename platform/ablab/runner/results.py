@@ -37,14 +37,15 @@ def compare_roles(design: Design, roles: Roles, store: Store) -> Comparison:
         name: [directory for stage in stages if (directory := _directory(stage, store)) is not None]
         for name, stages in reference_stages(design, roles).items()
     }
-    return compare(design, evaluated(design, roles, store), floor=floor, models=models)
+    curves = evaluated(design, roles, store, "curve")
+    return compare(design, evaluated(design, roles, store), floor=floor, models=models, curves=curves)
 
 
-def evaluated(design: Design, roles: Roles, store: Store) -> dict[str, list[Path | None]]:
-    """Verified evaluate directories by arm and replicate position; None for what is not finished."""
+def evaluated(design: Design, roles: Roles, store: Store, role: str = "evaluate") -> dict[str, list[Path | None]]:
+    """Verified directories of a role by arm and replicate position; None for what is not finished."""
     count = len(design.replicates)
     return {
-        arm: [_directory(one.get("evaluate"), store) for one in replicates] + [None] * (count - len(replicates))
+        arm: [_directory(one.get(role), store) for one in replicates] + [None] * (count - len(replicates))
         for arm, replicates in roles.items()
     }
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from ablab.analysis.export import write_files
 from ablab.analysis.report import background, contents
@@ -38,13 +37,16 @@ def build_report(material: Material, folder: Path) -> Path:
     return page
 
 
-def build_page(material: Material, folder: Path) -> Path:
-    """Write `report.html` alone, with the same bytes as `build_report`."""
+def build_page(material: Material, folder: Path) -> tuple[Path, ...]:
+    """Write `report.html`, with the same bytes as `build_report`, and beside it its figures as `figures/*.svg`.
+
+    Returns the page, then the figures.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory() as pictures:
-        page = folder / PAGE
-        page.write_text(make_page(material, draw_figures(material, Path(pictures), SCREEN)), encoding="utf-8")
-    return page
+    figures = draw_figures(material, folder / FIGURES, SCREEN)
+    page = folder / PAGE
+    page.write_text(make_page(material, figures), encoding="utf-8")
+    return page, *(figure.svg for figure in figures)
 
 
 def _for_latex(material: Material) -> Iterator[Table]:
@@ -56,6 +58,7 @@ def _for_latex(material: Material) -> Iterator[Table]:
         contents.effects_table(material),
         contents.sizes_table(material),
         contents.relative_table(material),
+        contents.oracle_table(material),
         contents.components_table(material),
         background.corpora_table(material),
         background.costs_table(material),

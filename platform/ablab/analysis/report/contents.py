@@ -8,7 +8,7 @@ from ablab.analysis.comparison import ClaimResult, Effect, Inference, RelativeCh
 from ablab.analysis.report.material import Material, TaskEffect
 from ablab.analysis.report.tables import Table
 from ablab.analysis.study import MU_DELTA_REL
-from ablab.analysis.table import effect_column, score_columns
+from ablab.analysis.table import ORACLE_CAUTION, effect_column, oracle_columns, oracle_title, score_columns
 
 NOTHING = "–"
 SCOPES: dict[Inference, str] = {
@@ -172,6 +172,20 @@ def _relative_rows(one: RelativeChange) -> Iterator[tuple[str, ...]]:
             _number(t.relative, "+z.2f"),
         )
         yield ("", t.metric, *numbers, "unstable" if t.unstable else "")
+
+
+def oracle_table(material: Material) -> Table | None:
+    """The study's procedure with its own checkpoint rule; None without learning curves."""
+    found = material.comparison.oracle
+    if found is None or not found.effects:
+        return None
+    names, columns = oracle_columns(found)
+    rows = tuple((name, *(c.cells[row].plain for c in columns)) for row, name in enumerate(names))
+    marks = tuple("headline" if row >= len(names) - 2 else "" for row in range(len(names)))
+    notes = (ORACLE_CAUTION,)
+    return Table(
+        "oracle", oracle_title(found), ("metric", *(c.header for c in columns)), rows, marks=marks, notes=notes
+    )
 
 
 def components_table(material: Material) -> Table | None:

@@ -1,23 +1,17 @@
-"""The page: one HTML file that needs nothing else, neither network nor scripts.
-
-Every text that comes from data, generated text above all, goes through `html.escape`; figures are pictures (`<img>`,
-data URIs), in which nothing can run; and the page's own policy forbids scripts and everything from elsewhere.
-"""
+"""The page of a report: every result of one design, and where it comes from."""
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterator, Sequence
 from html import escape
 
 from ablab.analysis.comparison import ClaimResult
 from ablab.analysis.report import background, contents
 from ablab.analysis.report.figures import Drawn
-from ablab.analysis.report.look import CSS
+from ablab.analysis.report.frame import escaped, figure, frame, tables
 from ablab.analysis.report.material import Material, Samples
-from ablab.analysis.report.tables import Table, plain, to_html
+from ablab.analysis.report.tables import to_html
 
-POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 SIGNS = {"supported": "✓", "contradicted": "✗", "inconclusive": "~", "not run": "–"}
 PINNED = (
     "Pinned before results: a run recorded itself under a pinned version that holds this very claim, before the first "
@@ -28,32 +22,12 @@ PINNED = (
 
 def make_page(material: Material, figures: Sequence[Drawn]) -> str:
     """The whole page. The same material and figures give the same text."""
-    parts = [part for part in _sections(material, figures) if part[2]]
-    title = f"{material.provenance.label} at {material.provenance.scale}"
-    links = "".join(f'<li><a href="#{id_}">{escape(name)}</a></li>' for id_, name, _ in parts)
-    body = "\n".join(f'<section id="{id_}"><h2>{escape(name)}</h2>\n{html}\n</section>' for id_, name, html in parts)
-    return f"""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="{POLICY}">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{_text(title)}</title>
-<style>{CSS}</style>
-</head>
-<body>
-<header>
-<h1>{_text(material.name)}</h1>
-<p class="question">{_text(material.question)}</p>
-<p class="version">{_version(material)}</p>
-<nav aria-label="Sections"><ul>{links}</ul></nav>
-</header>
-<main>
-{body}
-</main>
-</body>
-</html>
-"""
+    head = (
+        f"<h1>{escaped(material.name)}</h1>\n"
+        f'<p class="question">{escaped(material.question)}</p>\n'
+        f'<p class="version">{_version(material)}</p>'
+    )
+    return frame(f"{material.provenance.label} at {material.provenance.scale}", head, _sections(material, figures))
 
 
 def _version(material: Material) -> str:
@@ -64,12 +38,12 @@ def _version(material: Material) -> str:
         f"{len(comparison.replicates)} replicates, {results} results"
     )
     edits = "; ".join(f"{path}={value}" for path, value in found.edits.items())
-    return _text(words) + (f"<br>edited: <code>{_text(edits)}</code>" if edits else "")
+    return escaped(words) + (f"<br>edited: <code>{escaped(edits)}</code>" if edits else "")
 
 
 def _sections(material: Material, figures: Sequence[Drawn]) -> Iterator[tuple[str, str, str]]:
     """(id, heading, HTML); empty where there is nothing."""
-    drawn = {figure.name: _figure(figure) for figure in figures}
+    drawn = {one.name: figure(one) for one in figures}
     tasks = [html for name, html in drawn.items() if name.startswith("tasks-")]
     factors = [html for name, html in drawn.items() if name.startswith("factor-")]
     yield "claims", "Claims", _claims(material)
@@ -77,24 +51,21 @@ def _sections(material: Material, figures: Sequence[Drawn]) -> Iterator[tuple[st
     yield (
         "effects",
         "Effects",
-        drawn.get("effects", "") + _tables(contents.effects_table(material)) + _remarks(material),
+        drawn.get("effects", "") + tables(contents.effects_table(material)) + _remarks(material),
     )
-    yield "scores", "Scores", _tables(contents.scores_table(material))
+    yield "scores", "Scores", tables(contents.scores_table(material))
     yield "factors", "Curves over a factor", "".join(factors)
-    yield "relative", "Relative change", _tables(contents.relative_table(material))
-    yield "components", "Variance components", _tables(contents.components_table(material))
+    yield "relative", "Relative change", tables(contents.relative_table(material))
+    yield "oracle", "Oracle selection", tables(contents.oracle_table(material))
+    yield "components", "Variance components", tables(contents.components_table(material))
     yield "tasks", "Effects by task", "".join(tasks)
     yield "curves", "Learning curves", drawn.get("learning-curves", "")
-    yield "corpora", "Corpora", _tables(background.corpora_table(material)) + _samples(material.samples)
-    yield "costs", "Costs", _tables(background.costs_table(material), background.kinds_table(material))
-    yield "sizes", "Effect sizes", _tables(contents.sizes_table(material))
+    yield "corpora", "Corpora", tables(background.corpora_table(material)) + _samples(material.samples)
+    yield "costs", "Costs", tables(background.costs_table(material), background.kinds_table(material))
+    yield "sizes", "Effect sizes", tables(contents.sizes_table(material))
     runs, environments = background.runs_table(material), background.environments_table(material)
     stages = f'<div class="mono">{to_html(background.stages_table(material))}</div>'
-    yield "provenance", "Provenance", _tables(runs, environments) + stages
-
-
-def _tables(*tables: Table | None) -> str:
-    return "".join(to_html(table) for table in tables if table is not None and table.rows)
+    yield "provenance", "Provenance", tables(runs, environments) + stages
 
 
 def _claims(material: Material) -> str:
@@ -111,9 +82,9 @@ def _claim(claim: ClaimResult, material: Material) -> str:
     words = claim.words.removeprefix(f"{claim.verdict}: ")
     return (
         f'<li class="{claim.verdict.replace(" ", "-")}"><span class="verdict" data-sign="{SIGNS[claim.verdict]}">'
-        f"{escape(claim.verdict)}</span><div><p>{_text(claim.statement)}</p><p>{_text(words)}</p>"
-        f'<p class="why">{_text(f"{claim.metric}, {claim.arm} against {claim.against}")} · '
-        f"<strong>{escape(record.status)}</strong>: {_text(record.why)}</p></div></li>"
+        f"{escape(claim.verdict)}</span><div><p>{escaped(claim.statement)}</p><p>{escaped(words)}</p>"
+        f'<p class="why">{escaped(f"{claim.metric}, {claim.arm} against {claim.against}")} · '
+        f"<strong>{escape(record.status)}</strong>: {escaped(record.why)}</p></div></li>"
     )
 
 
@@ -123,16 +94,7 @@ def _remarks(material: Material) -> str:
     notes = [f"Arms without any result: {', '.join(absent)}"] if absent else []
     notes += [f"Missing replicates: {', '.join(single)}"] if single else []
     notes += [f"Note: {note}" for note in material.comparison.notes]
-    return "".join(f'<p class="note">{_text(note)}</p>' for note in notes)
-
-
-def _figure(drawn: Drawn) -> str:
-    picture = base64.b64encode(drawn.svg.read_bytes()).decode("ascii")
-    title = _text(drawn.title)
-    return (
-        f'<figure><img src="data:image/svg+xml;base64,{picture}" alt="{title}">\n'
-        f"<figcaption><strong>{title}.</strong> {_text(drawn.words)}</figcaption></figure>\n"
-    )
+    return "".join(f'<p class="note">{escaped(note)}</p>' for note in notes)
 
 
 def _samples(found: Sequence[Samples]) -> str:
@@ -140,11 +102,7 @@ def _samples(found: Sequence[Samples]) -> str:
     if not found:
         return ""
     columns = "\n".join(
-        f"<div><h3>{_text(one.name)}</h3>" + "".join(f"<pre>{_text(text)}</pre>" for text in one.texts) + "</div>"
+        f"<div><h3>{escaped(one.name)}</h3>" + "".join(f"<pre>{escaped(text)}</pre>" for text in one.texts) + "</div>"
         for one in found
     )
     return f'<h3>Samples</h3>\n<div class="samples">{columns}</div>'
-
-
-def _text(value: str) -> str:
-    return escape(plain(value))

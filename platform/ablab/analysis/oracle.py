@@ -1,0 +1,129 @@
+"""The study's own checkpoint rule, for its numbers to be set beside ours: the best step on the suites themselves.
+
+The study (Ulm, Du & Snaebjarnarson 2025) takes of 16 checkpoints the best for every task and seed, by the very scores
+that it then reports. The maximum of noisy scores is too high, for every arm, and by more where scores move more from
+checkpoint to checkpoint; so such a difference speaks of training noise too. It is labelled, kept apart from everything
+with held-out selection (`comparable`), and no verdict rests on it.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from ablab.analysis.comparable import check_comparable
+from ablab.analysis.comparison import Oracle, OracleEffect, Score
+from ablab.analysis.curve import CurveResult
+from ablab.analysis.paired import item_changes
+from ablab.analysis.results import ArmResults, ReplicateResult, SuiteScore
+from ablab.analysis.study import bootstrap, relative_change
+from ablab.analysis.weighing import weighing
+from ablab.spec.metrics import AGGREGATE
+
+Pair = tuple[ReplicateResult, ReplicateResult]
+
+
+def best_of(curve: CurveResult, judged: ReplicateResult) -> ReplicateResult:
+    """Every suite at its best step (the first of equals), as if one model had these scores.
+
+    `judged` is the same replicate with held-out selection; how its suites are scored is known there.
+    """
+    steps = {name: int(np.argmax(suite.scores)) for name, suite in curve.suites.items()}
+    at_I = np.array([steps[name] for name in curve.of_suite.tolist()], dtype=np.int64)
+    scores: dict[str, SuiteScore] = {}
+    for name, suite in curve.suites.items():
+        known = judged.scores[name]
+        best = suite.scores[steps[name]]
+        accuracy = known.metric == "accuracy"
+        tasks = curve.means(steps[name], name) if accuracy else dict.fromkeys(known.tasks, best)
+        scores[name] = SuiteScore(best, suite.group, suite.chance, tasks, known.metric, known.sections)
+    return replace(
+        judged,
+        directory=curve.directory,
+        items=curve.items,
+        suites=curve.of_suite,
+        tasks=curve.tasks,
+        correct=curve.correct[at_I, np.arange(len(at_I))],
+        scores=scores,
+        step=None,
+        selection="oracle",
+    )
+
+
+def oracle(
+    arms: Sequence[ArmResults],
+    curves: Mapping[str, Sequence[CurveResult | None]],
+    control: str,
+    official: Collection[str],
+) -> Oracle | None:
+    """Of every arm against the control, where both have a learning curve; None where no arm has one.
+
+    Args:
+        arms: with held-out selection.
+        curves: by arm, by replicate position.
+        control: the arm that others are compared with.
+        official: suites that are BabyLM's own.
+    """
+    both = {arm.arm: list(zip(curves.get(arm.arm, ()), arm.replicates, strict=False)) for arm in arms}
+    best = {
+        name: ArmResults(name, tuple(best_of(c, r) if c is not None and r is not None else None for c, r in pairs))
+        for name, pairs in both.items()
+        if any(c is not None and r is not None for c, r in pairs)
+    }
+    present = [result for arm in best.values() for result in arm.replicates if result is not None]
+    if not present:
+        return None
+    check_comparable([(str(result.directory), result) for result in present])
+    steps = {c.steps for pairs in both.values() for c, r in pairs if c is not None and r is not None}
+    suites = list(present[0].scores)
+    others = [arm for arm in best.values() if arm.arm != control] if control in best else []
+    held = {arm.arm: arm for arm in arms}
+    relative = [relative_change(arm, best[control], suites, official) for arm in others]
+    return Oracle(
+        steps=max(steps, key=len),
+        scores=tuple(_score(arm, suite) for arm in best.values() for suite in suites),
+        effects=tuple(
+            effect for arm in others for effect in _effects(arm, best[control], held[arm.arm], held[control], suites)
+        ),
+        relative=tuple(one for one in relative if one is not None),
+    )
+
+
+def _score(arm: ArmResults, suite: str) -> Score:
+    values = tuple(None if result is None else result.scores[suite].score for result in arm.replicates)
+    known = [value for value in values if value is not None]
+    spread = statistics.stdev(known) if len(known) > 1 else None
+    return Score(arm.arm, suite, values, statistics.fmean(known), spread)
+
+
+def _effects(
+    arm: ArmResults, against: ArmResults, held: ArmResults, held_against: ArmResults, suites: Sequence[str]
+) -> Iterator[OracleEffect]:
+    every = zip(arm.replicates, against.replicates, held.replicates, held_against.replicates, strict=True)
+    chosen: list[Pair] = []
+    judged: list[Pair] = []
+    for one, other, held_one, held_other in every:
+        if one is not None and other is not None and held_one is not None and held_other is not None:
+            chosen.append((one, other))
+            judged.append((held_one, held_other))
+    if not chosen:
+        return
+    for metric in [*suites, *([AGGREGATE] if len(suites) > 1 else [])]:
+        over = suites if metric == AGGREGATE else [metric]
+        low, high = _study_interval(chosen, metric)
+        yield OracleEffect(arm.arm, against.arm, metric, _mean(chosen, over), low, high, _mean(judged, over))
+
+
+def _mean(pairs: Sequence[Pair], suites: Sequence[str]) -> float:
+    """Mean difference over suites and replicates, in points."""
+    return statistics.fmean(one.scores[s].score - other.scores[s].score for one, other in pairs for s in suites)
+
+
+def _study_interval(pairs: Sequence[Pair], metric: str) -> tuple[float | None, float | None]:
+    how = weighing(pairs[0][0], metric)
+    if how.items is None or how.beside:
+        return None, None
+    return bootstrap([item_changes([pair], how.columns) for pair in pairs], how.starts, how.weights)
