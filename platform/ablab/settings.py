@@ -8,6 +8,7 @@
 | `ABLAB_REGISTRY_URL` | SQLite in home | SQLAlchemy URL of the registry |
 | `ABLAB_STUDY_URL` | SQLite in home | SQLAlchemy URL of the trials of studies (Optuna); a database of their own |
 | `ABLAB_DATA` | `<project>/data` | folder that relative corpus and suite paths start from |
+| `ABLAB_HOSTFILE` | none | machines that every training is spread over, as DeepSpeed's launcher reads them |
 | `MLFLOW_TRACKING_URI` | SQLite in home | MLflow |
 """
 
@@ -36,6 +37,7 @@ class Settings:
     tracking_uri: str
     artifacts: Path  # MLflow's artifact root while the embedded database is used
     study_url: str = ""
+    hostfile: str = ""
 
 
 def settings_of(values: Mapping[str, str]) -> Settings:
@@ -57,6 +59,7 @@ def load_settings(project: Path | None = None) -> Settings:
         tracking_uri=os.environ.get("MLFLOW_TRACKING_URI") or _sqlite(home / "mlflow.db"),
         artifacts=home / "mlartifacts",
         study_url=os.environ.get("ABLAB_STUDY_URL") or _sqlite(home / "studies.db"),
+        hostfile=str(_path("ABLAB_HOSTFILE") or ""),
     )
 
 

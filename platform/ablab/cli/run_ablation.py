@@ -147,7 +147,7 @@ def print_plan(prepared: Prepared) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from ablab.cli.tables import print_amounts
+    from ablab.cli.amounts import print_amounts
 
     plan = prepared.plan
     table = Table(title=Text(f"{prepared.label} at {prepared.scale}"), title_justify="left", pad_edge=False, box=None)

@@ -6,8 +6,9 @@ import argparse
 import sys
 from typing import Any
 
+from ablab.cli.amounts import print_amounts
 from ablab.cli.common import console, edits_of, print_json
-from ablab.cli.tables import print_amounts
+from ablab.cli.studies import print_studies, show_study, study_rows
 from ablab.errors import InputError
 from ablab.registry.declarations import load_declarations
 from ablab.registry.versions import load_pinned, pinned_names, pinned_numbers, resolve_name

@@ -159,6 +159,7 @@ class Executor:
                 "generation_workers": self.placement.generation_workers,
             }
         )
+                "hostfile": self.placement.hostfile,
 
     def _handle(self, pool: Pool, leases: LeaseKeeper, worker: WorkerProcess, event: Mapping[str, Any]) -> None:
         if worker not in pool.workers:

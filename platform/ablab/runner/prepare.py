@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from ablab.settings import Settings, redact
 from ablab.spec.ablation import Ablation, Design, design_faults
 from ablab.spec.canonical import digest
 from ablab.spec.edit import edit
+from ablab.spec.hostfile import parse_hostfile
 from ablab.spec.placement import Numerics, Placement, training_faults
 from ablab.spec.recipe import Recipe
 from ablab.store import Store
@@ -99,9 +101,9 @@ def prepare(
     """
     faults, placement = list(known), None
     with collecting(faults):
-        placement = default_placement(jobs, numerics or {}, generation_workers)
-        if purpose == "run" and placement.numerics.device == "cuda" and not has_gpu():
-            raise InputError("--numerics device=cuda: this process sees no GPU; leave it out to run on the CPU")
+        placement = default_placement(jobs, numerics or {}, generation_workers, settings.hostfile)
+        if purpose == "run":
+            check_device_is_there(placement)
     missing: list[str] = []
     with collecting(faults):
         chosen = resolve_name(settings.project, name)
@@ -197,13 +199,15 @@ def resolve_design(
     return resolved, faults
 
 
-def default_placement(jobs: int | None, numerics: Mapping[str, Any], generation_workers: int = 1) -> Placement:
-    """One worker per core (one per GPU), threads divided among them; `numerics` overrides single fields. The processes
-    of a generation divide the threads of its worker."""
+def default_placement(
+    jobs: int | None, numerics: Mapping[str, Any], generation_workers: int = 1, hostfile: str = ""
+) -> Placement:
+    """One worker per core (one per GPU, or for all machines of a hostfile), threads divided among them; `numerics`
+    overrides single fields. The processes of a generation divide the threads of its worker."""
     device = "cuda" if has_gpu() else "cpu"
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if jobs is None:
-        jobs = 1 if device == "cuda" else min(cores, MAX_JOBS)
+        jobs = 1 if device == "cuda" or hostfile else min(cores, MAX_JOBS)
     faults: list[str] = []
     if jobs < 1:
         faults.append(f"--jobs={jobs} must be at least 1")
@@ -213,14 +217,59 @@ def default_placement(jobs: int | None, numerics: Mapping[str, Any], generation_
         faults.append(f"--generation-workers={generation_workers} must be at least 1")
     base = Numerics(threads=max(1, cores // max(1, jobs)), device=device)
     with collecting(faults):
-        base = edit(base, numerics, "--numerics")
+        base = edit(base, {path: _read_settings(path, value) for path, value in numerics.items()}, "--numerics")
+    with collecting(faults):
+        base = _on_hosts(base, Path(hostfile)) if hostfile else base
     if faults:
         raise InputError(faults)
     if generation_workers > 1 and base.generation_threads is None:
         base = base.model_copy(update={"generation_threads": max(1, base.threads // generation_workers)})
-    return Placement(jobs=jobs, generation_workers=generation_workers, numerics=base)
+    return Placement(jobs=jobs, hostfile=hostfile or None, generation_workers=generation_workers, numerics=base)
+
+
+def _read_settings(path: str, value: Any) -> Any:
+    """The content of a JSON file that stands in place of settings for DeepSpeed."""
+    if path != "deepspeed" or not isinstance(value, str):
+        return value
+    try:
+        return json.loads(Path(value).read_bytes())
+    except (OSError, ValueError) as error:
+        raise InputError(f"--numerics deepspeed={value}: not a file of JSON that can be read ({error})") from error
+
+
+def _on_hosts(numerics: Numerics, hostfile: Path) -> Numerics:
+    """A process for every slot of the machines."""
+    try:
+        slots = sum(parse_hostfile(hostfile.read_text(encoding="utf-8"), str(hostfile)).values())
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"ABLAB_HOSTFILE={hostfile} cannot be read ({error}); correct it or unset it") from error
+    if numerics.ranks not in (None, slots):
+        raise InputError(
+            f"--numerics ranks={numerics.ranks} must be the {slots} slots of {hostfile}; leave it out or change them"
+        )
+    return numerics.model_copy(update={"ranks": slots})
 
 
 def has_gpu() -> bool:
     """True where this process may use a GPU."""
-    return Path("/dev/nvidia0").exists() and os.environ.get("CUDA_VISIBLE_DEVICES") != ""
+    return gpus() > 0
+
+
+def gpus() -> int:
+    """How many GPUs this process may use, without asking a driver."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    found = sum(1 for path in Path("/dev").glob("nvidia*") if path.name.removeprefix("nvidia").isdigit())
+    return found if visible is None else min(found, len(list(filter(None, visible.split(",")))))
+
+
+def check_device_is_there(placement: Placement) -> None:
+    """Raises `InputError` for a device, or a number of them, that this process does not see."""
+    numerics, there = placement.numerics, gpus()
+    kind, _, index = numerics.device.partition(":")
+    needed = int(index) + 1 if index else 1 if placement.hostfile else numerics.ranks or 1
+    if kind != "cuda" or there >= needed:
+        return
+    given = f"--numerics device={numerics.device}" + (f" ranks={numerics.ranks}" if numerics.ranks else "")
+    if there == 0:
+        raise InputError(f"{given}: this process sees no GPU; leave it out to run on the CPU")
+    raise InputError(f"{given}: this process sees {there} GPUs, not {needed}; use device=cuda ranks={there} or fewer")

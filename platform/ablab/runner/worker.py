@@ -65,12 +65,13 @@ def compute(task: dict[str, Any], send: Send) -> dict[str, Any]:
         progress=_progress(key, send),
         costs=costs,
         measured=_measured(key, send, started),
+        hostfile=Path(task["hostfile"]) if task["hostfile"] else None,
         generation_workers=task["generation_workers"],
     )
     try:
         result = implementation(kind)(context)
         costs |= {"seconds": time.time() - started, "cpu_seconds": time.process_time() - cpu}
-        execution = {"costs": costs, "started": started, "resumed": attempt.resumed, **provenance()}
+        execution = {"costs": costs, "started": started, "resumed": attempt.resumed, **context.record, **provenance()}
         final = store.commit(attempt, identity, result, execution)
     finally:
         store.discard(attempt)

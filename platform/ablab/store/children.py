@@ -34,7 +34,7 @@ def start(
         pass_fds=pass_fds,
         stdin=subprocess.PIPE,
         stdout=sys.stderr,
-        env={**os.environ, "OMP_NUM_THREADS": count, "MKL_NUM_THREADS": count, "PYTHONPATH": _path()},
+        env={**os.environ, "OMP_NUM_THREADS": count, "MKL_NUM_THREADS": count, "PYTHONPATH": import_path()},
     )
     running.callback(_end, process)
     assert process.stdin is not None
@@ -44,7 +44,7 @@ def start(
     return process
 
 
-def _path() -> str:
+def import_path() -> str:
     """The import path of this process: helpers run the same code."""
     return os.pathsep.join(path for path in sys.path if path)
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 from ablab.spec.placement import Numerics
+
+LIVE_FILE = "live.jsonl"
+"""In `work`: what a training tells people while it goes on (`ablab.train.live`)."""
 
 
 class Progress(Protocol):
@@ -57,5 +60,9 @@ class StageContext:
     costs: dict[str, float]
     """Filled by the implementation with what the manifest records: tokens, flops, tokens_per_second, ..."""
     measured: Measured = unheard
+    record: dict[str, Any] = field(default_factory=dict)
+    """Filled by the implementation with what the manifest says beside: settings that follow from the numerics."""
+    hostfile: Path | None = None
+    """Machines that a training is spread over; execution as well."""
     generation_workers: int = 1
     """Processes that may decode one corpus together; execution, so it cannot change a bit."""

@@ -64,13 +64,13 @@ class Store:
 
     def has_work(self, key: str) -> bool:
         """An interrupted try left something to go on from."""
-        return (self._work(key) / "numerics.json").is_file()
+        return (self.work(key) / "numerics.json").is_file()
 
     def begin(self, kind: str, key: str, numerics: Numerics, steps: Collection[int] = ()) -> Attempt | None:
         """Make the directories of a try; None when another process is at this stage or has just finished it.
 
-        A resumed stage goes on with the numerics it began with, and one that is computed again because checkpoints
-        (`steps`) were removed has those that it was computed with.
+        A resumed stage goes on with the numerics it began with, but for a number of ranks that is given, and one that
+        is computed again because checkpoints (`steps`) were removed has those that it was computed with.
         """
         lock = try_lock(self._lock(key))
         if lock is None:
@@ -84,14 +84,14 @@ class Store:
             if not replaces and self.directory(kind, key).exists():
                 self._move_aside(kind, key)  # without a manifest it never was finished, but it is in the way
             self._clear_attempts(key)
-            work = self._work(key)
+            work = self.work(key)
             work.mkdir(exist_ok=True)
             resumed = self.has_work(key)
             if resumed:
-                numerics = _recorded_numerics(work)
+                numerics = _recorded_numerics(work).continued(numerics)
             else:
                 numerics = self._numerics_again(kind, key, numerics) if replaces else numerics
-                write_json(work / "numerics.json", numerics.model_dump())
+            write_json(work / "numerics.json", numerics.model_dump())
             out = self.root / ".attempts" / f"{key}_{os.getpid()}_{time.time_ns()}"
             out.mkdir(parents=True)
             undo.pop_all()
@@ -205,7 +205,7 @@ class Store:
 
     def forget(self, key: str) -> None:
         """For the holder of the lock: remove the work of a stage that is not to be resumed, and the lock's file."""
-        shutil.rmtree(self._work(key), ignore_errors=True)
+        shutil.rmtree(self.work(key), ignore_errors=True)
         self.unlock(key)
 
     def unlock(self, key: str) -> None:
@@ -229,7 +229,8 @@ class Store:
         recorded = Numerics.model_validate(self.manifest(kind, key)["numerics"])
         return recorded if recorded.device == numerics.device else numerics
 
-    def _work(self, key: str) -> Path:
+    def work(self, key: str) -> Path:
+        """What resuming a stage needs, while it is not finished."""
         return self.root / ".work" / key
 
     def _lock(self, key: str) -> Path:

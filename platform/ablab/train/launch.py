@@ -1,8 +1,8 @@
 """Several processes train one model: started, watched and ended here, on one machine.
 
 They meet at a file of their own in the stage's work directory, so there is no port that another run could have taken.
-(DeepSpeed's launcher needs one, leaves workers behind when it is told to stop, and can report success for a launch that
-was killed.) Each lives as long as the pipe that holds its task is open, so none outlives its parent.
+Each lives as long as the pipe that holds its task is open, so none outlives its parent. (DeepSpeed's launcher, which
+`hosts` starts for several machines, needs a port and starts later.)
 """
 
 from __future__ import annotations
@@ -48,9 +48,7 @@ def train_together(ctx: StageContext, ranks: int) -> dict[str, Any]:
             if rank.process.wait() != 0:
                 raise _died(rank, ranks)
     meeting.unlink(missing_ok=True)
-    ctx.costs.update(ended["costs"])
-    result: dict[str, Any] = ended["result"]
-    return result
+    return taken(ended, ctx)
 
 
 def _task(ctx: StageContext, number: int, ranks: int, meeting: Path) -> dict[str, Any]:
@@ -83,16 +81,29 @@ def watch(started: list[Rank], ctx: StageContext) -> dict[str, Any]:
                         raise _died(one, len(started))
                     continue
                 event = json.loads(line)
-                if "progress" in event:
-                    ctx.progress(*event["progress"])
-                elif "measured" in event:
-                    ctx.measured(*event["measured"])
-                elif "input" in event:
-                    raise InputError(event["input"])
-                elif "failed" in event:
-                    raise RunError(event["failed"], event["remedy"])
-                else:
+                if heard(event, ctx):
                     return dict(event)
+
+
+def heard(event: dict[str, Any], ctx: StageContext) -> bool:
+    """Pass on an event of rank 0; True for its last one, the result. Raises what it raised."""
+    if "progress" in event:
+        ctx.progress(*event["progress"])
+    elif "measured" in event:
+        ctx.measured(*event["measured"])
+    elif "input" in event:
+        raise InputError(event["input"])
+    elif "failed" in event:
+        raise RunError(event["failed"], event["remedy"])
+    return "result" in event
+
+
+def taken(ended: dict[str, Any], ctx: StageContext) -> dict[str, Any]:
+    """The result of rank 0, from its last event; what it recorded goes into the context."""
+    ctx.costs.update(ended["costs"])
+    ctx.record.update(ended["record"])
+    result: dict[str, Any] = ended["result"]
+    return result
 
 
 def _died(rank: Rank, ranks: int) -> RunError:

@@ -1,10 +1,13 @@
-"""One of several processes that train a model together (`ablab.train.launch` starts them)."""
+"""One of several processes that train a model together (`ablab.train.launch` and `ablab.train.hosts` start them)."""
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
-from collections.abc import Mapping
+import threading
+import time
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -18,6 +21,9 @@ from ablab.train.ranks import Group
 from ablab.train.stage import train_as
 
 PATIENCE = timedelta(hours=12)  # between ranks: one may verify or write for long; a dead one is noticed by the parent
+PULSE_S = 1.0
+
+Send = Callable[[dict[str, Any]], None]
 
 
 def main(event_pipe: int) -> None:
@@ -29,40 +35,87 @@ def main(event_pipe: int) -> None:
             events.write(json.dumps(event) + "\n")
             events.flush()
 
-        send_from_first = send if task["rank"] == 0 else _nowhere
-        costs: dict[str, float] = {}
-        try:
-            group = join(task["rank"], task["ranks"], task["meeting"], task["numerics"]["device"])
-            result = train_as(group, _context(task, costs, send_from_first))
-            send_from_first({"result": result, "costs": costs})
-        except InputError as error:
-            send_from_first({"input": list(error.faults)})
-        except RunError as error:
-            message = str(error).removesuffix(f"\n{error.remedy}") if error.remedy else str(error)
-            send_from_first({"failed": message, "remedy": error.remedy})
+        group = join(task["rank"], task["ranks"], task["meeting"], task["numerics"]["device"])
+        _train(task, group, send)
+
+
+def main_launched() -> None:
+    """As started by DeepSpeed's launcher: the task comes from the store of the parent, and events go there."""
+    where = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    threading.Thread(target=_end_with_store, args=(_client(*where), rank), daemon=True).start()
+    store = _client(*where)
+    task = json.loads(store.get("task")) | {"rank": rank}
+    numbers = itertools.count()
+
+    def send(event: dict[str, Any]) -> None:
+        store.set(f"event/{next(numbers)}", json.dumps(event))
+
+    if where[0].startswith("127."):
+        _stay_on_loopback()
+    group = _group(rank, size, store, task["numerics"]["device"], int(os.environ["LOCAL_RANK"]))
+    _train(task, group, send)
+
+
+def _client(address: str, port: int) -> Any:
+    store = torch.distributed.TCPStore(address, port, is_master=False)  # type: ignore[attr-defined]
+    store.set_timeout(PATIENCE)
+    return store
+
+
+def _end_with_store(store: Any, rank: int) -> None:
+    """Tells the parent that this rank is alive, until the parent is gone or says stop."""
+    try:
+        while not store.check(["stop"]):
+            store.add(f"pulse/{rank}", 1)
+            time.sleep(PULSE_S)
+    finally:
+        os._exit(1)
+
+
+def _train(task: dict[str, Any], group: Group, send: Send) -> None:
+    """Train as one of the group. All ranks find the same; the first one tells it."""
+    tell = send if group.first else _nowhere
+    ctx = _context(task, tell)
+    try:
+        result = train_as(group, ctx)
+        tell({"result": result, "costs": ctx.costs, "record": ctx.record})
+    except InputError as error:
+        tell({"input": list(error.faults)})
+    except RunError as error:
+        message = str(error).removesuffix(f"\n{error.remedy}") if error.remedy else str(error)
+        tell({"failed": message, "remedy": error.remedy})
     torch.distributed.destroy_process_group()
 
 
 def _nowhere(event: dict[str, Any]) -> None:
-    """All ranks find the same; the first one tells it."""
+    pass
 
 
 def join(rank: int, size: int, meeting: str, device: str) -> Group:
     """Meet the other ranks at a file and make this process one of the group."""
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(size)}
-    if Path("/sys/class/net/lo").exists():
-        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")  # else gloo looks its host name up, which may not resolve
-    if device.startswith("cuda"):
-        device = f"cuda:{rank}"
-        torch.cuda.set_device(rank)
+    _stay_on_loopback()
     store = torch.distributed.FileStore(meeting, size)  # type: ignore[attr-defined]
     store.set_timeout(PATIENCE)
+    return _group(rank, size, store, device, rank)
+
+
+def _stay_on_loopback() -> None:
+    if Path("/sys/class/net/lo").exists():
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")  # else gloo looks its host name up, which may not resolve
+
+
+def _group(rank: int, size: int, store: Any, device: str, local_rank: int) -> Group:
+    if device.startswith("cuda"):
+        device = f"cuda:{local_rank}"
+        torch.cuda.set_device(local_rank)
     backend = "nccl" if device.startswith("cuda") else "gloo"
     torch.distributed.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=PATIENCE)
     return Group(rank, size, store, device)
 
 
-def _context(task: dict[str, Any], costs: dict[str, float], send: Any) -> StageContext:
+def _context(task: dict[str, Any], send: Send) -> StageContext:
     def report(done: int, total: int, unit: str, note: str = "") -> None:
         send({"progress": [done, total, unit, note]})
 
@@ -70,4 +123,8 @@ def _context(task: dict[str, Any], costs: dict[str, float], send: Any) -> StageC
         send({"measured": [step, values]})
 
     first = task["rank"] == 0
-    return context_of(task, costs, report if first else silent, measured if first else unheard)
+    return context_of(task, {}, report if first else silent, measured if first else unheard)
+
+
+if __name__ == "__main__":
+    main_launched()

@@ -12,6 +12,8 @@ from typing import Any
 
 import torch
 
+from ablab.errors import InputError
+
 
 class Ranks:
     """One process alone: nothing has to be agreed on."""
@@ -59,6 +61,17 @@ class Group(Ranks):
         if self.first:
             self._store.set(name, json.dumps(find()))
         return json.loads(self._store.get(name))
+
+
+def check_devices(device: str, ranks: int) -> None:
+    """Raises `InputError` where this machine has fewer devices than the ranks need."""
+    kind, _, index = device.partition(":")
+    there, needed = torch.cuda.device_count(), int(index) + 1 if index else ranks
+    if kind == "cuda" and there < needed:
+        raise InputError(
+            f"numerics.device={device!r} with ranks={ranks} needs {needed} GPUs, and torch sees {there} here; "
+            + (f"go on with --numerics ranks={there}" if there else "use a machine that has them")
+        )
 
 
 ALONE = Ranks()

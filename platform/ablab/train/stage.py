@@ -11,11 +11,13 @@ from ablab.errors import InputError
 from ablab.models.size import model_size, training_flops
 from ablab.store.context import StageContext
 from ablab.train.checkpoint import Checkpoints, kept
+from ablab.train.config import deepspeed_config
 from ablab.train.data import Batches, BlockOrder, Blocks, PoolName
 from ablab.train.engine import Engine, numerics
+from ablab.train.hosts import train_on_hosts
 from ablab.train.launch import train_together
 from ablab.train.loop import Trainer
-from ablab.train.ranks import ALONE, Ranks
+from ablab.train.ranks import ALONE, Ranks, check_devices
 from ablab.train.resume import ResumeStates, began_with
 from ablab.train.settings import TrainSettings, read_settings
 
@@ -29,13 +31,17 @@ def train(ctx: StageContext) -> dict[str, Any]:
     any moment and started again with the same `work`, it gives the bytes of an undisturbed run. Fills `costs` with
     `tokens` and `flops` of the whole training, and `tokens_per_second` and `resumed_from_step` of this attempt.
 
-    With `numerics.ranks` above 1 so many processes of this machine share the blocks of every step.
+    With `numerics.ranks` above 1 so many processes share the blocks of every step, on the machines of `ctx.hostfile`
+    or on this one. Fills `record` with the DeepSpeed configuration, which is in `work/deepspeed.json` while it runs.
 
     Raises InputError for parameters or streams that cannot be used, RunError when the loss stops being finite.
     """
     settings = read_settings(ctx)
     if settings.ranks > 1:
         return train_together(ctx, settings.ranks)
+    if ctx.hostfile is not None:
+        return train_on_hosts(ctx, ctx.hostfile)
+    check_devices(settings.device, settings.ranks)
     return train_as(ALONE, ctx)
 
 
@@ -47,6 +53,9 @@ def train_as(ranks: Ranks, ctx: StageContext) -> dict[str, Any]:
     order = BlockOrder(settings.seed, sizes.get("real", 0), sizes.get("synthetic", 0), settings.share)
     checkpoints = Checkpoints(ctx.work, kept(settings), ranks)
     trainer = Trainer(
+    ctx.record["deepspeed"] = deepspeed_config(settings)
+    if ranks.first:
+        (ctx.work / "deepspeed.json").write_text(json.dumps(ctx.record["deepspeed"], indent=1), encoding="utf-8")
         settings=settings,
         batches=Batches(order, pools, settings.blocks_per_step),
         validation=validation,
@@ -63,6 +72,8 @@ def train_as(ranks: Ranks, ctx: StageContext) -> dict[str, Any]:
     if ranks.first:
         (ctx.out / "curves.jsonl").write_text("".join(curves), encoding="utf-8")
         checkpoints.publish(ctx.out)
+    if trainer.states.other_ranks:
+        ctx.record["other_ranks"] = trainer.states.other_ranks
     return _result(settings, order, checkpoints, curves)
 
 
