@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 
 from ablab.analysis import compare
+from ablab.analysis.corpora import CorpusRow
 from ablab.analysis.report import ClaimRecord, Material, build_page, build_report
 from ablab.analysis.report.arms import arm_texts, factor_curves
 from ablab.analysis.report.material import (
-    CorpusRow,
     Cost,
     Costs,
     Environment,
@@ -151,7 +151,7 @@ def test_the_same_material_gives_the_same_bytes_whatever_was_there(material: Mat
     (tmp_path / "one" / "figures" / "of-an-earlier-report.pdf").touch()
     build_report(material, tmp_path / "one")
     assert digests(tmp_path / "one") == before
-    page = build_page(material, tmp_path / "two")
+    page, *figures = build_page(material, tmp_path / "two")
     assert digests(tmp_path / "two") == {page.name: before[page.name]}
     endings = {Path(name).suffix for name in before}
     assert endings == {".html", ".svg", ".pdf", ".png", ".tex", ".csv", ".json"}

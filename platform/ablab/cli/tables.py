@@ -2,31 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ablab.analysis.corpora import MEASURES, percent
 from ablab.cli.common import quantity
 from ablab.spec.amounts import amounts
 from ablab.spec.recipe import Recipe
 
 if TYPE_CHECKING:
     from rich.console import Console
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"
-
-
-CORPORA: dict[str, tuple[str, Callable[[float], str]]] = {
-    "tokens": ("tokens", lambda value: f"{value:,.0f}"),
-    "documents": ("documents", lambda value: f"{value:,.0f}"),
-    "mean_words": ("words each", lambda value: f"{value:.1f}"),
-    "distinct_2": ("distinct bigrams", _percent),
-    "overlap_13gram": ("13-grams of real text", _percent),
-    "head_size_mean": ("head size", lambda value: f"{value:.1f}"),
-    "argmax_changed": ("best word changed", _percent),
-    "true_statements": ("true statements", _percent),
-}
 
 
 def print_amounts(recipes: Mapping[str, Recipe], screen: Console, real_tokens: int | None = None) -> None:
@@ -64,9 +49,9 @@ def print_corpora(rows: Sequence[dict[str, Any]], screen: Console) -> None:
     table.add_column("")
     for row in rows:
         table.add_column(row["arm"], justify="right")
-    for name, (title, shown) in CORPORA.items():
-        if any(name in row for row in rows):
-            table.add_row(title, *(shown(row[name]) if name in row else "" for row in rows))
+    for name, measure in MEASURES.items():
+        if measure.brief and any(name in row for row in rows):
+            table.add_row(measure.brief, *(measure.shown(row[name]) if name in row else "" for row in rows))
     screen.print(table)
-    shares = ", ".join(f"{split} {_percent(share)}" for split, share in rows[0]["held_out_overlap"].items())
+    shares = ", ".join(f"{split} {percent(share)}" for split, share in rows[0]["held_out_overlap"].items())
     screen.print(Text(f"  13-grams of held-out text that the training text holds: {shares}", style="dim"))

@@ -7,9 +7,9 @@ from datetime import datetime
 from pathlib import Path
 
 from ablab.analysis import Comparison, plot_effects, write_files
+from ablab.analysis.corpora import numbers_of
 from ablab.analysis.report import build_page
 from ablab.errors import InputError
-from ablab.runner.corpora import corpus_numbers
 from ablab.runner.recorded import report_material, until
 from ablab.runner.results import compare_roles, factors, results_folder
 from ablab.spec.ablation import Design
@@ -101,7 +101,7 @@ def _arms(store: Store, record: Execution, design: Design, comparison: Compariso
                 replicate=names[position].name,
                 factors=factors(design, arm),
                 metrics=(_metrics(comparison, arm, position) if comparison else {})
-                | {f"corpus/{name}": value for name, value in corpus_numbers(done, store).items()},
+                | {f"corpus/{name}": value for name, value in numbers_of(done, store).items()},
                 stages={role: key for role, (_, key) in roles.items()},
                 datasets=tuple(_datasets(store, done)),
                 model=_model(store, record, arm, names[position].name, done),

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from ablab.analysis import Comparison, write_files
+from ablab.analysis.corpora import corpora_table
 from ablab.errors import RunError
 from ablab.registry.process import this_process
 from ablab.registry.records import ExecutionStage, NewExecution
 from ablab.registry.registry import Registry, open_registry
-from ablab.runner.corpora import corpora_table
 from ablab.runner.execute import Executor
 from ablab.runner.interrupted import mark_interrupted
 from ablab.runner.prepare import Prepared, prepare
@@ -47,7 +47,7 @@ class RunResult:
     stages_apart: int
     """Stages it would consist of if arms and replicates shared nothing."""
     corpora: list[dict[str, Any]]
-    """One row per arm with synthetic text (`runner.corpora`)."""
+    """One row per arm with synthetic text (`analysis.corpora`)."""
     unpublished: str = ""
     """Why MLflow does not show the run, and what to do; empty when it does."""
 

@@ -23,7 +23,7 @@ def arm_texts(design: Design, comparison: Comparison) -> tuple[ArmText, ...]:
     Of several that differ alike it is the one that the declaration makes it from, else the first.
     """
     leaves = arm_leaves(design)
-    raw = {name: dict(_leaves(dump(recipe))) for name, recipe in design.recipes().items()}
+    raw = {name: dict(leaves_of(dump(recipe))) for name, recipe in design.recipes().items()}
     edited = {arm.name: arm for arm in design.arms}
     found: list[ArmText] = []
     for name in design.arm_names():
@@ -42,7 +42,7 @@ def arm_texts(design: Design, comparison: Comparison) -> tuple[ArmText, ...]:
 
 def arm_leaves(design: Design) -> dict[str, dict[str, Any]]:
     """Of every arm the leaves of its recipe in normal form, by dotted path."""
-    return {name: dict(_leaves(dump(normal(recipe)))) for name, recipe in design.recipes().items()}
+    return {name: dict(leaves_of(dump(normal(recipe)))) for name, recipe in design.recipes().items()}
 
 
 def factor_curves(design: Design, comparison: Comparison) -> tuple[FactorCurve, ...]:
@@ -82,7 +82,7 @@ def _curves(
         apart = [
             p for p in varied if p != path and any(leaves[names[-1]].get(p) != leaves[o[-1]].get(p) for o in others)
         ]
-        rest = ", ".join(f"{p}={_shown(leaves[names[-1]].get(p))}" for p in apart)
+        rest = ", ".join(f"{p}={leaf_text(leaves[names[-1]].get(p))}" for p in apart)
         points = [_point(float(leaves[name][path]), name, design, comparison) for name in names]
         yield FactorCurve(path, rest, tuple(sorted(points, key=lambda point: point.value)))
 
@@ -107,21 +107,23 @@ def _changes(base: tuple[Leaves, Leaves], arm: tuple[Leaves, Leaves]) -> Iterato
         alike = path in declared_there and declared_there[path] == declared_here.get(path, _ABSENT)
         within = any(other.startswith(f"{path}.") for other in paths)  # null, where the other has an object
         if before != after and not alike and not within:
-            yield Change(path, _shown(before), _shown(after))
+            yield Change(path, leaf_text(before), leaf_text(after))
 
 
 _ABSENT = object()
 
 
-def _shown(value: Any) -> str | None:
+def leaf_text(value: Any) -> str | None:
+    """A leaf as people read it; None for one that is not there."""
     if value is _ABSENT:
         return None
     return value if isinstance(value, str) else canonical_json(value)
 
 
-def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def leaves_of(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Leaves of nested objects by dotted path."""
     for key, value in tree.items():
         if isinstance(value, dict) and value:
-            yield from _leaves(value, f"{prefix}{key}.")
+            yield from leaves_of(value, f"{prefix}{key}.")
         else:
             yield prefix + key, value

@@ -2,37 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 
+from ablab.analysis.corpora import MEASURES, CorpusRow, percent, whole
 from ablab.analysis.report.contents import NOTHING
 from ablab.analysis.report.material import ArmText, Cost, Material
 from ablab.analysis.report.tables import Table
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"
-
-
-def _whole(value: float) -> str:
-    return f"{value:,.0f}"
-
-
-MEASURES: dict[str, tuple[str, Callable[[float], str]]] = {
-    "tokens": ("tokens", _whole),
-    "documents": ("documents", _whole),
-    "mean_words": ("words each", lambda value: f"{value:.1f}"),
-    "distinct_1": ("distinct words", _percent),
-    "distinct_2": ("distinct bigrams", _percent),
-    "distinct_3": ("distinct trigrams", _percent),
-    "overlap_13gram": ("13-grams of real text", _percent),
-    "repeated_4grams": ("repeated 4-grams", _percent),
-    "compression": ("bytes per compressed byte", lambda value: f"{value:.2f}"),
-    "head_size_mean": ("words in the plausible head", lambda value: f"{value:.1f}"),
-    "argmax_changed": ("best word changed", _percent),
-    "kl_good_nats": ("KL from GOOD, nats", lambda value: f"{value:.3f}"),
-    "true_statements": ("true statements", _percent),
-}
-"""Numbers of a synthetic corpus by the name under which its stages record them: title, and how it is shown."""
 
 
 def arms_table(material: Material) -> Table:
@@ -67,12 +42,7 @@ def _arm_rows(arm: ArmText) -> Iterator[tuple[str, ...]]:
 
 def corpora_table(material: Material) -> Table | None:
     """Synthetic corpora side by side; None without any."""
-    rows = tuple(
-        (title, *(shown(row.numbers[name]) if name in row.numbers else NOTHING for row in material.corpora))
-        for name, (title, shown) in MEASURES.items()
-        if any(name in row.numbers for row in material.corpora)
-    )
-    overlap = ", ".join(f"{split} {_percent(share)}" for split, share in material.real.get("overlap", {}).items())
+    overlap = ", ".join(f"{split} {percent(share)}" for split, share in material.real.get("overlap", {}).items())
     notes = (
         [f"Of the real text's held-out splits, the training text holds these 13-grams: {overlap}."] if overlap else []
     )
@@ -80,9 +50,17 @@ def corpora_table(material: Material) -> Table | None:
         sizes = material.real.get("splits", {})
         words = ", ".join(f"{split} {size['words']:,} words" for split, size in sorted(sizes.items()))
         notes.append(f"Real corpus: {words}; {material.real.get('duplicates_removed', 0):,} duplicates removed.")
-    head = ("", *(row.arm for row in material.corpora))
-    title = "Synthetic corpora, mean over the corpora of an arm"
-    return Table("corpora", title, head, rows, notes=tuple(notes)) if rows else None
+    return measures_table(material.corpora, "Synthetic corpora, mean over the corpora of an arm", notes)
+
+
+def measures_table(rows: Sequence[CorpusRow], title: str, notes: Sequence[str]) -> Table | None:
+    """Every number that some corpus has, a column per corpus; None without any."""
+    cells = tuple(
+        (measure.title, *(measure.shown(row.numbers[name]) if name in row.numbers else NOTHING for row in rows))
+        for name, measure in MEASURES.items()
+        if any(name in row.numbers for row in rows)
+    )
+    return Table("corpora", title, ("", *(row.arm for row in rows)), cells, notes=tuple(notes)) if cells else None
 
 
 def costs_table(material: Material) -> Table:
@@ -112,7 +90,7 @@ def saved_words(material: Material) -> str:
         return "No costs are recorded."
     saved = 1.0 - together.device_hours / apart.device_hours
     return (
-        f"Sharing saved {_percent(saved)}: {together.device_hours:.2f} device-hours instead of "
+        f"Sharing saved {percent(saved)}: {together.device_hours:.2f} device-hours instead of "
         f"{apart.device_hours:.2f}, {together.stages} stages instead of {apart.stages}."
     )
 
@@ -126,7 +104,7 @@ def kinds_table(material: Material) -> Table:
 
 def _cost(cost: Cost) -> tuple[str, ...]:
     flops = f"{cost.flops:.2e}" if cost.flops else NOTHING
-    return (str(cost.stages), f"{cost.device_hours:.3f}", f"{cost.cpu_hours:.3f}", _whole(cost.tokens), flops)
+    return (str(cost.stages), f"{cost.device_hours:.3f}", f"{cost.cpu_hours:.3f}", whole(cost.tokens), flops)
 
 
 def runs_table(material: Material) -> Table:

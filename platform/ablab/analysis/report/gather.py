@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 
 from ablab.analysis.compare import rows_of
 from ablab.analysis.comparison import Comparison
+from ablab.analysis.corpora import corpus_rows
 from ablab.analysis.report.arms import arm_texts, factor_curves
-from ablab.analysis.report.corpora import corpus_rows, real_corpus, samples
+from ablab.analysis.report.corpora import real_corpus, samples
 from ablab.analysis.report.costs import costs
 from ablab.analysis.report.curves import learning_curves
 from ablab.analysis.report.material import ClaimRecord, Material, TaskEffect
@@ -51,7 +52,7 @@ def gather(
         tasks=_tasks(design, roles, store),
         curves=learning_curves(arms, roles, store),
         factors=factor_curves(design, comparison),
-        corpora=corpus_rows(arms, roles, store),
+        corpora=tuple(corpus_rows(arms, roles, store)),
         real=real_corpus(roles, store),
         samples=samples(arms, roles, store),
         costs=costs({arm: roles[arm] for arm in arms if arm in roles}, store),

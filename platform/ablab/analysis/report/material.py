@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ablab.analysis.comparison import Comparison, Effect
+from ablab.analysis.corpora import CorpusRow
 from ablab.spec.ablation import Design
 
 
@@ -88,15 +89,6 @@ class Samples:
 
     name: str
     texts: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class CorpusRow:
-    """Numbers of the synthetic text of one arm, means over its corpora, by the names of `corpora.MEASURES`."""
-
-    arm: str
-    corpora: int
-    numbers: Mapping[str, float]
 
 
 @dataclass(frozen=True)
