@@ -12,6 +12,7 @@ import pytest
 from study_helper import PERPLEXITY, RATES, REASONING, finish, start_study, study_project
 from tiny_helper import environment
 
+
 @pytest.fixture(scope="module")
 def searched(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[str, Any]]]:
     """A study of two objectives whose space holds two points, searched by two workers at once, and once more."""

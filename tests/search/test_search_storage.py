@@ -95,7 +95,7 @@ def test_a_worker_whose_trial_was_taken_over_cannot_tell(storage: TrialStorage) 
 def test_a_partial_mean_never_becomes_a_value(storage: TrialStorage) -> None:
     trial = storage.claim(3)
     assert trial is not None
-    storage.report(trial, 0, [123.0])
+    storage.report(trial, 0, 123.0)
     storage.tell(trial, TrialState.PRUNED)
     (row,) = rows_of(storage.trials(), small_design().space)
     assert storage.trials()[0].values is None and row.values is None

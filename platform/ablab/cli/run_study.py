@@ -58,7 +58,7 @@ def _main() -> int:
     from ablab.cli.common import console
     from ablab.cli.study_tables import print_outcome
     from ablab.runner.progress import make_view
-    from ablab.search.projection import outcome_json
+    from ablab.search.outcome import outcome_json
     from ablab.search.run import run_study
 
     view = make_view(Console(stderr=True) if arguments.json else console())

@@ -12,6 +12,7 @@ from ablab.cli.studies import print_studies, show_study, study_rows
 from ablab.errors import InputError
 from ablab.registry.declarations import load_declarations
 from ablab.registry.versions import load_pinned, pinned_names, pinned_numbers, resolve_name
+from ablab.search.declared import is_study
 from ablab.settings import load_settings
 from ablab.spec.ablation import Design, design_faults
 from ablab.spec.canonical import canonical_json
@@ -19,8 +20,9 @@ from ablab.spec.edit import dump
 
 
 def list_ablations(arguments: argparse.Namespace) -> int:
-    """Every ablation; broken declarations are named, and make the exit code 2."""
-    project = load_settings().project
+    """Every ablation and study; broken declarations are named, and make the exit code 2."""
+    settings = load_settings()
+    project = settings.project
     declarations = load_declarations(project)
     rows = []
     for name in sorted({*declarations.ablations, *pinned_names(project)}):
@@ -36,13 +38,18 @@ def list_ablations(arguments: argparse.Namespace) -> int:
                 "question": ablation.question,
             }
         )
+    studies, study_faults = study_rows(settings)
+    faults = [*declarations.faults, *study_faults]
     if arguments.json:
-        print_json({"ablations": rows, "faults": list(declarations.faults)})
+        print_json({"ablations": rows, "studies": studies, "faults": faults})
     else:
         _print_list(rows)
-    for fault in declarations.faults:
+        if studies:
+            print()
+            print_studies(studies)
+    for fault in faults:
         print(f"error: {fault}", file=sys.stderr)
-    return InputError.exit_code if declarations.faults else 0
+    return InputError.exit_code if faults else 0
 
 
 def _print_list(rows: list[dict[str, Any]]) -> None:
@@ -60,8 +67,14 @@ def _print_list(rows: list[dict[str, Any]]) -> None:
 
 
 def show(arguments: argparse.Namespace) -> None:
-    """One design: its control recipe, what each arm edits, replicates, claims."""
-    chosen = resolve_name(load_settings().project, arguments.name)
+    """One design: its control recipe, what each arm edits, replicates, claims; or space and trials of a study."""
+    settings = load_settings()
+    if is_study(settings.project, arguments.name.partition("@")[0]):
+        if arguments.edits:
+            raise InputError("--set edits an ablation; of a study edit the declaration")
+        show_study(settings, arguments.name, arguments.scale, arguments.json)
+        return
+    chosen = resolve_name(settings.project, arguments.name)
     design = chosen.ablation.design(arguments.scale).edited(edits_of(arguments.edits))
     faults = design_faults(design, f"{chosen.label} at {arguments.scale}")
     if arguments.json:

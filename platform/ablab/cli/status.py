@@ -1,4 +1,4 @@
-"""`ablab status`: runs, and the stages of one run."""
+"""`ablab status`: runs, the stages of one run, the trials of a study."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 from typing import Any
 
 from ablab.cli.common import console, print_json, quantity
+from ablab.cli.studies import trial_rows
 from ablab.errors import InputError
 from ablab.registry.registry import Registry, open_registry
 from ablab.runner.interrupted import mark_interrupted
@@ -16,7 +17,7 @@ from ablab.store.executions import Execution, read_executions
 
 
 def status(arguments: argparse.Namespace) -> None:
-    """Every run with its progress, or every stage of one."""
+    """Every run with its progress, every stage of one, or every trial of a study."""
     settings = load_settings()
     store = open_store(settings)
     with open_registry(settings.registry_url) as registry:
@@ -25,6 +26,9 @@ def status(arguments: argparse.Namespace) -> None:
         if arguments.execution is None:
             rows = [_run_row(record, store) for record in records]
             _print(rows, arguments.json, "no run yet; try: run-ablation contrastive-vs-masked")
+            return
+        if (trials := trial_rows(settings, arguments.execution)) is not None:
+            _print(trials, arguments.json, "no trial yet")
             return
         found = [record for record in records if record.id.startswith(arguments.execution)]
         if len(found) != 1:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ablab.cli.common import console, duration, quantity, typed
 from ablab.search.outcome import Judged, Outcome, TrialRow
+from ablab.search.points import params_of
 from ablab.search.spec import Categorical, NoPruning, Range, StudyDesign
 from ablab.spec.canonical import canonical_json
 from ablab.spec.edit import dump
@@ -35,29 +36,24 @@ def prunes(design: StudyDesign) -> str:
     """What stops a trial early, in words."""
     if len(design.objectives) > 1:
         return f"nothing: a study with {len(design.objectives)} objectives cannot prune"
-    if isinstance(design.pruner, NoPruning):
-        return "nothing: every trial runs every replicate"
-    return f"after {design.pruner.after} of {len(design.replicates)} replicates: {canonical_json(dump(design.pruner))}"
+    rules = []
+    if not isinstance(design.checkpoint_pruner, NoPruning):
+        rules.append(
+            f"at checkpoints from step {design.checkpoint_pruner.after}, by validation loss: "
+            f"{canonical_json(dump(design.checkpoint_pruner))}"
+        )
+    if not isinstance(design.pruner, NoPruning):
+        rules.append(
+            f"after {design.pruner.after} of {len(design.replicates)} replicates: {canonical_json(dump(design.pruner))}"
+        )
+    return "; ".join(rules) or "nothing: every trial runs every replicate"
 
 
 def print_plan(prepared: PreparedStudy) -> None:
     """Space, objectives, budget, cost."""
-    design, totals = prepared.design, prepared.plan.totals()
+    totals = prepared.plan.totals()
     print(f"{prepared.chosen.label} at {prepared.scale}: {prepared.chosen.study.question}\n")
-    for path, range_ in design.space.items():
-        print(f"  {path}: {range_words(range_)}")
-    for one in design.objectives:
-        print(f"  {one.direction} {one.metric}")
-    first = "the base recipe itself" if prepared.base_is_a_trial() else "drawn (the base is not in the space)"
-    budget = design.budget
-    print(
-        f"\nTrials: {prepared.trials}, each with {len(design.replicates)} replicate(s); the first is {first}\n"
-        f"Stopped early: {prunes(design)}\n"
-        f"Ends after {budget.failures_in_a_row} failures in a row"
-        + (f", {budget.hours:g} hours" if budget.hours is not None else "")
-        + (f", {budget.device_hours:g} hours of computing" if budget.device_hours is not None else "")
-        + f"\nThen winner and base on {len(design.fresh)} fresh replicates, judged by final data"
-    )
+    print_space(prepared.design, prepared.trials)
     apart = sum(planned.estimate.seconds for planned in prepared.plan.stages.values()) / 3600
     print(
         f"\nThe first trial: {totals['stages']:.0f} of {len(prepared.plan.stages)} stages to compute, "
@@ -70,6 +66,24 @@ def print_plan(prepared: PreparedStudy) -> None:
         print(f"note: {note}")
 
 
+def print_space(design: StudyDesign, trials: int) -> None:
+    """Space, objectives, budget and rules."""
+    for path, range_ in design.space.items():
+        print(f"  {path}: {range_words(range_)}")
+    for one in design.objectives:
+        print(f"  {one.direction} {one.metric}")
+    inside = params_of(design.recipe, design.space) is not None
+    budget = design.budget
+    print(
+        f"\nTrials: {trials}, each with {len(design.replicates)} replicate(s); the first is "
+        + ("the base recipe itself" if inside else "drawn (the base is not in the space)")
+        + f"\nStopped early: {prunes(design)}\nEnds after {budget.failures_in_a_row} failures in a row"
+        + (f", {budget.hours:g} hours" if budget.hours is not None else "")
+        + (f", {budget.device_hours:g} hours of computing" if budget.device_hours is not None else "")
+        + f"\nThen winner and base on {len(design.fresh)} fresh replicates, judged by final data"
+    )
+
+
 def range_words(range_: Range) -> str:
     """'0.1 to 0.9 by 0.1', or the choices."""
     if isinstance(range_, Categorical):
@@ -80,26 +94,29 @@ def range_words(range_: Range) -> str:
 
 def print_outcome(outcome: Outcome, prepared: PreparedStudy, folder: Path) -> None:
     """The trials, and the winners with their fresh values."""
+    print_trials(outcome, list(prepared.design.space))
+    print(f"\nStopped early: {prunes(prepared.design)}")
+    print(f"Tables:  {folder}\nStore:   {prepared.store.root}\nTrials:  {prepared.place.shown}")
+    print(f"MLflow:  {typed('ablab')} ui", flush=True)
+
+
+def print_trials(outcome: Outcome, paths: list[str]) -> None:
+    """The trials, and what fresh replicates have shown."""
     from rich.table import Table
     from rich.text import Text
 
-    screen = console()
     best = {row.number for row in outcome.best()}
     table = Table(box=None, pad_edge=False, title=f"{outcome.label} at {outcome.scale}: trials", title_justify="left")
-    paths = list(prepared.design.space)
     for name in ("trial", *(path.rpartition(".")[2] for path in paths), *outcome.metrics, "replicates", "s", ""):
         table.add_column(name)
     for row in outcome.rows:
         table.add_row(*map(Text, _cells(row, paths, len(outcome.metrics), row.number in best)))
-    screen.print()
-    screen.print(table)
+    console().print()
+    console().print(table)
     _print_fresh(outcome)
-    print(f"\nStopped early: {prunes(prepared.design)}")
-    print(f"Computing time of all trials: {duration(outcome.seconds())}")
+    print(f"\nComputing time of all trials: {duration(outcome.seconds())}")
     for note in outcome.notes:
         print(f"note: {note}")
-    print(f"Tables:  {folder}\nStore:   {prepared.store.root}\nTrials:  {prepared.place.shown}")
-    print(f"MLflow:  {typed('ablab')} ui", flush=True)
 
 
 def _cells(row: TrialRow, paths: list[str], objectives: int, best: bool) -> list[str]:

@@ -7,6 +7,7 @@ import os
 from datetime import UTC, datetime
 from typing import Any
 
+from ablab.cli.studies import studies_in_store
 from ablab.errors import InputError, did_you_mean
 from ablab.registry import versions
 from ablab.registry.records import VersionRecord
@@ -49,26 +50,32 @@ def reindex(arguments: argparse.Namespace) -> None:  # noqa: ARG001 (every comma
 
 
 def publish(arguments: argparse.Namespace) -> None:
-    """Publish every recorded execution, oldest first."""
+    """Publish every recorded execution, oldest first, and every study."""
     from ablab.runner.publisher import publish_execution
+    from ablab.search.publisher import publish_study
     from ablab.tracking import Tracker
 
     settings = load_settings()
     store = open_store(settings)
     records = [record for record in read_executions(store.root) if not record.study]
-    names = sorted({record.ablation for record in records})
+    studies = studies_in_store(settings)
+    names = sorted({*(record.ablation for record in records), *(one.study for one in studies)})
     if arguments.name is not None and arguments.name not in names:
         raise InputError(f"no run of {arguments.name!r} is in the store; {did_you_mean(arguments.name, names)}")
     chosen = [r for r in records if arguments.name in (None, r.ablation)]
     tracker = Tracker.of(settings)
-    tracker.check(*{r.ablation: None for r in chosen})
+    chosen_studies = [one for one in studies if arguments.name in (None, one.study)]
+    tracker.check(*{r.ablation: None for r in chosen}, *{one.experiment: None for one in chosen_studies})
     for number, record in enumerate(chosen, start=1):
         published = publish_execution(tracker, store, record, settings)
         print(
             f"{number}/{len(chosen)} {record.label} {record.scale} {record.id[:12]}: "
             f"experiment {published.experiment_id}, run {published.run_id}"
         )
-    if not chosen:
+    for one in chosen_studies:
+        run_id = publish_study(tracker, one, settings, ended=not one.running)
+        print(f"study {one.name}: {len(one.outcome.rows)} trials, run {run_id}")
+    if not chosen and not chosen_studies:
         print("nothing to publish: no run is in the store")
 
 

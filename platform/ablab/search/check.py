@@ -7,9 +7,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ablab.errors import InputError, did_you_mean
-from ablab.search.halves import BLOCK
 from ablab.search.points import choice_labels
-from ablab.search.spec import Behind, Categorical, NoPruning, Range, StudyDesign, Wilcoxon
+from ablab.search.spec import BLOCK, Behind, Categorical, NoPruning, Range, StudyDesign, Wilcoxon
 from ablab.spec.canonical import canonical_json, plain
 from ablab.spec.check import recipe_faults
 from ablab.spec.edit import dump, edit, paths

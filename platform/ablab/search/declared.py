@@ -42,6 +42,22 @@ def is_study(project: Path, name: str) -> bool:
     return name in {*(study.name for study, _ in found), *(one.name for one in broken)}
 
 
+def declared_studies(project: Path) -> tuple[dict[str, Study], list[str]]:
+    """The studies of the folder by name, and what is wrong with the others."""
+    found, broken = read_folder(project.resolve(), STUDIES)
+    return {study.name: study for study, _ in found}, [fault for one in broken for fault in one.faults]
+
+
+def pinned_studies(project: Path) -> dict[str, dict[int, Study]]:
+    """Every pinned version: name -> number -> study. Raises `InputError` for a damaged one."""
+    pinned: dict[str, dict[int, Study]] = {}
+    for path in sorted((project / FOLDER / "versions").glob("*@*.json")):
+        name, _, number = path.stem.rpartition("@")
+        if number.isdecimal():
+            pinned.setdefault(name, {})[int(number)] = load_pinned(path)
+    return pinned
+
+
 def find_study(project: Path, name: str) -> Study:
     """The declaration of that name. Raises `InputError`: not a name, its faults, or unknown (did you mean)."""
     plain_name(name)

@@ -1,7 +1,8 @@
-"""Optuna's own plots of a study as PNG files: history, importances, slices, contour, replicates, Pareto front."""
+"""Optuna's own plots of a study as PNG files: history, importances, slices, contour, rows of values, Pareto front."""
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -46,7 +47,7 @@ def _plots(study: Any, metrics: Sequence[str], complete: Sequence[FrozenTrial]) 
         if len(pair) == 2:
             found.append((f"contour{suffix}", _drawing(plots.plot_contour, study, {**options, "params": pair})))
     if len(metrics) == 1:
-        found.append(("replicates", _drawing(plots.plot_intermediate_values, study, {})))
+        found.append(("intermediate", _drawing(plots.plot_intermediate_values, study, {})))
     elif len(metrics) == 2:
         found.append(("pareto", _drawing(plots.plot_pareto_front, study, {"target_names": list(metrics)})))
     return found
@@ -77,6 +78,8 @@ def _save(path: Path, draw: Callable[[], Any]) -> Path:
         one.set_xlabel(one.get_xlabel().rpartition(".")[2])
     figure = axes[0].figure
     figure.set_size_inches(max(WIDTH_INCHES, PANEL_INCHES * len(axes)), HEIGHT_INCHES)
-    figure.savefig(path, dpi=DPI, bbox_inches="tight")
+    partial = path.with_name(f".{path.name}.{os.getpid()}")  # several workers may draw
+    figure.savefig(partial, dpi=DPI, bbox_inches="tight", format="png")
+    partial.replace(path)
     plt.close(figure)
     return path

@@ -5,8 +5,8 @@
 | perplexity | validation split, at the judged checkpoint | test split |
 | suites | every other block of four rows of each task, from the first | the blocks between them |
 
-Both are read off one evaluation, so a trial that equals an arm of an ablation costs nothing. Blocks, because the
-mirrored copies of a question stand beside each other.
+Both are read off one evaluation, so a trial that equals an arm of an ablation costs nothing. Blocks, because mirrored
+copies of a question stand beside each other: they come in pairs, and the first row of a task is a first copy.
 """
 
 from __future__ import annotations
@@ -26,9 +26,8 @@ from ablab.analysis.results import ACCURACY, LanguageModelling, ReplicateResult,
 from ablab.analysis.weighing import suites_of
 from ablab.errors import RunError
 from ablab.evaluate.metrics import SPEARMAN, first_share, r2_increment, read_word, spearman
+from ablab.search.spec import BLOCK
 from ablab.spec.metrics import PERPLEXITY
-
-BLOCK = 4  # rows; mirrored copies come in pairs, and the first row of a task is a first copy
 
 Half = Literal["selection", "final"]
 

@@ -54,8 +54,8 @@ class Search:
     storage: TrialStorage
     bench: Bench
     view: View
-    on_trial: Told = lambda: None
-    """Called when a trial has ended."""
+    on_change: Told = lambda: None
+    """Called when a trial has begun or ended."""
     notes: list[str] = field(default_factory=list)
     _began: float = field(default_factory=time.monotonic)
     _failures: int = 0
@@ -128,6 +128,7 @@ class Search:
             edits = drawn(trial, self.prepared.design.space)
             words = ", ".join(f"{path.rpartition('.')[2]}={value}" for path, value in edits.items())
             self.view.note(f"trial {trial.number}: {words}")
+            self.on_change()
             try:
                 self._judge(trial, edits)
                 self._failures = 0
@@ -138,7 +139,7 @@ class Search:
                 self.view.note(f"trial {trial.number} FAILED: {error}")
                 self.storage.note(trial, **{CAUSE: str(error)})
                 self._tell(trial, TrialState.FAIL)
-        self.on_trial()
+        self.on_change()
 
     def _judge(self, trial: Trial, edits: dict[str, Any]) -> None:
         prepared, design = self.prepared, self.prepared.design

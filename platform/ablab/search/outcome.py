@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 State = Literal["complete", "pruned", "failed", "running", "waiting"]
@@ -94,6 +95,20 @@ class Outcome:
 
     def seconds(self) -> float:
         return sum(row.seconds for row in self.rows)
+
+
+def outcome_json(outcome: Outcome) -> dict[str, Any]:
+    """The outcome as JSON-like data, with the best trials and the means of fresh values."""
+    found = json.loads(json.dumps(asdict(outcome)))
+    for judged in [*found["base"], *(one for winner in found["winners"] for one in winner["judged"])]:
+        judged["value"] = sum(judged["fresh"]) / len(judged["fresh"])
+    return {**found, "best": [row.number for row in outcome.best()]}
+
+
+def judged_json(outcome: Outcome) -> dict[str, Any]:
+    """What fresh replicates have shown, as JSON-like data that is kept with the trials."""
+    data = json.loads(json.dumps(asdict(outcome)))
+    return {name: data[name] for name in ("base", "winners", "notes")}
 
 
 def best_of(rows: Sequence[TrialRow], directions: Sequence[str]) -> tuple[TrialRow, ...]:

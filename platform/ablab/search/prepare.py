@@ -67,9 +67,10 @@ class PreparedStudy:
         return f"{label} {self.scale}"
 
     @property
-    def experiment(self) -> str:
-        """MLflow's name of the study."""
-        return f"study/{self.chosen.study.name}"
+    def about(self) -> dict[str, str]:
+        """What people call it: kept with its trials."""
+        study = self.chosen.study
+        return {"study": study.name, "label": self.chosen.label, "scale": self.scale, "question": study.question}
 
     def base_is_a_trial(self) -> bool:
         return params_of(self.design.recipe, self.design.space) is not None

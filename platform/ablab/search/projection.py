@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ablab.errors import InputError
-from ablab.search.outcome import Outcome
-from ablab.search.prepare import PreparedStudy
+from ablab.search.outcome import outcome_json
+from ablab.search.stored import StoredStudy
 from ablab.spec.canonical import canonical_json
 from ablab.store.files import write_json
 from ablab.tracking.studies import StudyView, TrialView
@@ -26,42 +23,29 @@ STATUS: Mapping[str, Status] = {
 }
 
 
-def write_outcome(folder: Path, prepared: PreparedStudy, outcome: Outcome, *, ended: bool) -> Path:
-    """Write `outcome.json`; ended: the command has reached its end."""
+def write_outcome(folder: Path, stored: StoredStudy) -> None:
+    """Write `outcome.json`."""
     folder.mkdir(parents=True, exist_ok=True)
-    about = {"id": prepared.storage_name, "experiment": prepared.experiment, "ended": ended}
-    write_json(folder / OUTCOME, {**outcome_json(outcome), **about})
-    return folder / OUTCOME
+    write_json(folder / OUTCOME, outcome_json(stored.outcome))
 
 
-def outcome_json(outcome: Outcome) -> dict[str, Any]:
-    """The outcome as JSON-like data, with the best trials and the means of fresh values."""
-    found = json.loads(json.dumps(asdict(outcome)))
-    for judged in [*found["base"], *(one for winner in found["winners"] for one in winner["judged"])]:
-        judged["value"] = sum(judged["fresh"]) / len(judged["fresh"])
-    return {**found, "best": [row.number for row in outcome.best()]}
-
-
-def study_view(folder: Path) -> StudyView:
-    """What MLflow shows of a folder that `write_outcome` has written."""
-    try:
-        data = json.loads((folder / OUTCOME).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{folder / OUTCOME} cannot be read ({error}); run the study again") from error
+def study_view(stored: StoredStudy, folder: Path, *, ended: bool) -> StudyView:
+    """What MLflow shows. folder: of its files. ended: whether or not trials are running, this command has ended."""
+    data = outcome_json(stored.outcome)
     metrics, rows = data["metrics"], [row for row in data["rows"] if row["state"] != "waiting"]
     line = outcome_line(data)
     files = [folder / OUTCOME, *sorted((folder / FIGURES).glob("*.png"))]
     return StudyView(
-        id=data["id"],
-        experiment=data["experiment"],
+        id=stored.name,
+        experiment=stored.experiment,
         label=data["label"],
         scale=data["scale"],
         question=data["question"],
         outcome_line=line,
         description_md=_description(data),
-        status="finished" if data["ended"] else "running",
+        status="running" if not ended else "finished" if data["winners"] else "interrupted",
         started_ms=min((row["began_ms"] for row in rows), default=0),
-        finished_ms=max((row["ended_ms"] or 0 for row in rows), default=0) if data["ended"] else None,
+        finished_ms=max((row["ended_ms"] or 0 for row in rows), default=0) if ended else None,
         trials=tuple(_trial(row, metrics, row["number"] in data["best"]) for row in rows),
         params={"objectives": ", ".join(f"{d} {m}" for d, m in zip(data["directions"], metrics, strict=True))},
         metrics=_parent_metrics(data),
@@ -93,15 +77,26 @@ def _trial(row: Mapping[str, Any], metrics: list[str], best: bool) -> TrialView:
         number=row["number"],
         params={path: canonical_json(value) for path, value in row["edits"].items()},
         values=dict(zip(metrics, row["values"] or (), strict=False)),
-        by_replicate={
-            metric: tuple(values[index] for values in row["replicates"]) for index, metric in enumerate(metrics)
-        },
+        curves=_curves(row, metrics),
         metrics={"cost/seconds": row["seconds"], "cost/stages": float(row["computed"])},
         status=STATUS[row["state"]],
         started_ms=row["began_ms"],
         finished_ms=row["ended_ms"],
         tags=tags | {name: value for name, value in more.items() if value},
     )
+
+
+def _curves(row: Mapping[str, Any], metrics: list[str]) -> dict[str, tuple[tuple[int, float], ...]]:
+    """Values by replicate, and validation losses of every replicate by step."""
+    by_replicate = {
+        f"replicate/{metric}": tuple((position, values[index]) for position, values in enumerate(row["replicates"]))
+        for index, metric in enumerate(metrics)
+    }
+    by_step = {
+        f"validation_loss_nats/replicate-{int(position) + 1}": tuple((int(s), loss) for s, loss in losses.items())
+        for position, losses in row["checkpoints"].items()
+    }
+    return by_replicate | by_step
 
 
 def _parent_metrics(data: Mapping[str, Any]) -> dict[str, float]:

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from ablab.runner.publisher import serve_tasks
-from ablab.search.projection import study_view
+from ablab.search.figures import write_figures
+from ablab.search.places import study_place
+from ablab.search.projection import FIGURES, study_view, write_outcome
+from ablab.search.stored import StoredStudy, stored_study
 from ablab.settings import Settings
 from ablab.store import Store
 from ablab.tracking import Tracker
+
+
+def publish_study(tracker: Tracker, stored: StoredStudy, settings: Settings, *, ended: bool) -> str:
+    """Write the files of a study, draw its figures and show all of it in MLflow. Returns the id of its run."""
+    folder = stored.folder(settings.home)
+    write_outcome(folder, stored)
+    write_figures(folder / FIGURES, stored.optuna, stored.outcome.metrics)
+    return tracker.publish_study(study_view(stored, folder, ended=ended))
 
 
 def main(task_pipe: int, event_pipe: int) -> None:
@@ -17,8 +27,6 @@ def main(task_pipe: int, event_pipe: int) -> None:
     serve_tasks(task_pipe, event_pipe, _publish)
 
 
-def _publish(tracker: Tracker, _store: Store, _settings: Settings, task: dict[str, Any]) -> str:
-    """The id of the study whose folder the task names."""
-    view = study_view(Path(task["study"]))
-    tracker.publish_study(view)
-    return view.id
+def _publish(tracker: Tracker, _store: Store, settings: Settings, task: dict[str, Any]) -> str:
+    stored = stored_study(study_place(settings.study_url), task["study"])
+    return publish_study(tracker, stored, settings, ended=task["ended"])

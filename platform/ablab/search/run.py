@@ -5,24 +5,23 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from ablab.errors import RunError
 from ablab.registry.registry import Registry, open_registry
 from ablab.runner.interrupted import mark_interrupted
 from ablab.runner.progress import View
 from ablab.runner.publisher import Publisher
-from ablab.runner.results import results_folder
-from ablab.search.figures import write_figures
 from ablab.search.loop import Search
-from ablab.search.outcome import Outcome
+from ablab.search.outcome import Outcome, judged_json
 from ablab.search.prepare import PreparedStudy
-from ablab.search.projection import FIGURES, write_outcome
+from ablab.search.projection import write_outcome
 from ablab.search.storage import TrialStorage
+from ablab.search.stored import stored_study
 from ablab.search.trial import Bench
 from ablab.settings import Settings
-from ablab.spec.canonical import digest
 
-REMEDY = "run the same command again when MLflow works: nothing is computed twice"
+REMEDY = "when MLflow works again, run: ablab publish"
 
 Show = Callable[[Outcome, Path], None]
 
@@ -38,6 +37,7 @@ def run_study(
     """
     try:
         storage = TrialStorage(prepared.place, prepared.storage_name, prepared.design, prepared.data)
+        storage.describe(prepared.about)
         with open_registry(settings.registry_url) as registry:
             mark_interrupted(registry, prepared.store)
             prepared.store.sweep()
@@ -46,15 +46,12 @@ def run_study(
         raise RunError(f"{error}", "fix the cause (a full disk?) and run the same command again: it resumes") from error
 
 
-def outcome_folder(settings: Settings, prepared: PreparedStudy) -> Path:
-    """Files of one design of a study lie together, whoever ran it and however often."""
-    return results_folder(settings.home, prepared.chosen.label, prepared.scale, digest(prepared.design.canonical()))
-
-
 def _searched(
     prepared: PreparedStudy, settings: Settings, view: View, show: Show, storage: TrialStorage, registry: Registry
 ) -> str:
-    folder = outcome_folder(settings, prepared)
+    def task(ended: bool) -> dict[str, Any]:
+        return {"study": prepared.storage_name, "ended": ended}
+
     log = settings.home / "logs" / f"study-{secrets.token_hex(4)}" / "publisher.log"
     with Publisher(settings, log, module="ablab.search.publisher") as publisher:
         bench = Bench(
@@ -68,27 +65,23 @@ def _searched(
             on_done=publisher.stage_done,
         )
         with bench:
-            search = Search(prepared, storage, bench, view)
             try:
-                outcome = search.run()
+                outcome = Search(prepared, storage, bench, view, lambda: publisher.publish_soon(task(False))).run()
             except RunError:
-                _publish(prepared, search.outcome(), folder, publisher)  # what there is; the cause is on its way
+                _published(publisher, task(True))  # what there is; the cause is on its way
                 raise
-        write_outcome(folder, prepared, outcome, ended=True)
-        write_figures(folder / FIGURES, storage.study(), prepared.design.metrics)
-        show(outcome, folder)
-        return _published(publisher, folder)
+        storage.judged(judged_json(outcome))
+        stored = stored_study(prepared.place, prepared.storage_name)
+        folder = stored.folder(settings.home)
+        write_outcome(folder, stored)
+        show(stored.outcome, folder)
+        return _published(publisher, task(True))
 
 
-def _publish(prepared: PreparedStudy, outcome: Outcome, folder: Path, publisher: Publisher) -> None:
-    write_outcome(folder, prepared, outcome, ended=True)
-    _published(publisher, folder)
-
-
-def _published(publisher: Publisher, folder: Path) -> str:
+def _published(publisher: Publisher, task: dict[str, Any]) -> str:
     """Why it failed, if it did: the study has ended whether or not MLflow can show it."""
     try:
-        publisher.publish_whole({"study": str(folder)})
+        publisher.publish_whole(task)
     except RunError as error:
         return f"{error}".partition("\n")[0] + f"; {REMEDY}"
     return ""

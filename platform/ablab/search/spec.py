@@ -14,6 +14,8 @@ from ablab.spec.ablation import Replicate
 from ablab.spec.base import EXECUTION, INERT, Name, Positive, Spec
 from ablab.spec.recipe import Recipe
 
+BLOCK = 4  # rows of a task that are selection data, or final data, together (`ablab.search.halves`)
+
 
 class Float(Spec):
     """Real numbers from `low` to `high`, both included."""

@@ -33,6 +33,7 @@ HEARTBEAT_S, SILENT_S = 10, 60
 OWNER, DESIGN, DATA, CAUSE, DUPLICATE, IDENTITY = "owner", "design", "data", "cause", "duplicate_of", "identity"
 RETRY_OF, EXECUTIONS, REPLICATES, SECONDS, COMPUTED = "retry_of", "executions", "replicates", "seconds", "computed"
 CHECKPOINTS = "checkpoints"
+ABOUT, JUDGED = "about", "judged"  # of the study
 
 
 class TakenOver(RunError):
@@ -51,19 +52,11 @@ class TrialStorage:
         Raises InputError where the database cannot be used, or holds trials of another design or of other data.
         """
         self.place, self.name, self.design = place, name, design
-        optuna.logging.set_verbosity(optuna.logging.ERROR)
-        with _failing_as_input_error(place), place.locked():
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # heartbeats
-                self._storage = optuna.storages.RDBStorage(
-                    place.url,
-                    engine_kwargs=place.engine_options(),
-                    heartbeat_interval=HEARTBEAT_S,
-                    grace_period=SILENT_S,
-                )
-            self._study_id: int = self._opened(data)
+        with failing_as_input_error(place), place.locked():
+            self._storage = opened(place)
+            self._study_id: int = self._begun(data)
 
-    def _opened(self, data: str) -> int:
+    def _begun(self, data: str) -> int:
         study = optuna.create_study(
             storage=self._storage, study_name=self.name, directions=self.design.directions, load_if_exists=True
         )
@@ -97,6 +90,16 @@ class TrialStorage:
     def study(self) -> Any:
         """Optuna's study, for its sampler, pruner and plots."""
         return optuna.load_study(study_name=self.name, storage=self._storage, pruner=_pruner(self.design))
+
+    def describe(self, about: Mapping[str, str]) -> None:
+        """Keep what people call the study: study (its name), label, scale, question."""
+        with self._failing():
+            self._storage.set_study_user_attr(self._study_id, ABOUT, dict(about))
+
+    def judged(self, judged: Mapping[str, Any]) -> None:
+        """Keep what fresh replicates have shown."""
+        with self._failing():
+            self._storage.set_study_user_attr(self._study_id, JUDGED, dict(judged))
 
     def trials(self) -> list[FrozenTrial]:
         with self._failing():
@@ -196,14 +199,7 @@ class TrialStorage:
         return _Heartbeat(lambda: self._storage.record_heartbeat(trial._trial_id))
 
     def _is_abandoned(self, trial: FrozenTrial) -> bool:
-        """Running, and its owner is dead or silent."""
-        if trial.state != TrialState.RUNNING:
-            return False
-        owner = trial.user_attrs.get(OWNER)
-        if owner is None:  # its worker died between taking it and saying so
-            began = trial.datetime_start
-            return began is None or datetime.now() - began > timedelta(seconds=SILENT_S)
-        return is_dead(Process(**owner)) or trial._trial_id in self._storage._get_stale_trial_ids(self._study_id)
+        return is_abandoned(self._storage, self._study_id, trial)
 
     def _number(self, trial_id: int) -> int:
         return int(self._storage.get_trial(trial_id).number)
@@ -214,6 +210,30 @@ class TrialStorage:
             yield
         except (optuna.exceptions.StorageInternalError, SQLAlchemyError) as error:
             raise RunError(f"lost the study database {self.place.shown}: {self.place.cause(error)}", REMEDY) from error
+
+
+def opened(place: Place) -> Any:
+    """Optuna's storage; makes the tables where they are missing."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # heartbeats
+        return optuna.storages.RDBStorage(
+            place.url,
+            engine_kwargs=place.engine_options(),
+            heartbeat_interval=HEARTBEAT_S,
+            grace_period=SILENT_S,
+        )
+
+
+def is_abandoned(storage: Any, study_id: int, trial: FrozenTrial) -> bool:
+    """Running, and its owner is dead or silent."""
+    if trial.state != TrialState.RUNNING:
+        return False
+    owner = trial.user_attrs.get(OWNER)
+    if owner is None:  # its worker died between taking it and saying so
+        began = trial.datetime_start
+        return began is None or datetime.now() - began > timedelta(seconds=SILENT_S)
+    return is_dead(Process(**owner)) or trial._trial_id in storage._get_stale_trial_ids(study_id)
 
 
 def counted(trials: Sequence[FrozenTrial]) -> int:
@@ -274,7 +294,7 @@ def _pruner(design: StudyDesign) -> Any:
 
 
 @contextmanager
-def _failing_as_input_error(place: Place) -> Iterator[None]:
+def failing_as_input_error(place: Place) -> Iterator[None]:
     try:
         yield
     except (optuna.exceptions.StorageInternalError, SQLAlchemyError, OSError) as error:

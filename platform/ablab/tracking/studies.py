@@ -25,8 +25,8 @@ class TrialView:
     """Recipe paths and their values."""
     values: Mapping[str, float]
     """Of a complete trial, by metric: means over all replicates."""
-    by_replicate: Mapping[str, tuple[float, ...]]
-    """By metric: what every replicate gave; shown as steps."""
+    curves: Mapping[str, tuple[tuple[int, float], ...]]
+    """Steps and values: by replicate, by step of training."""
     metrics: Mapping[str, float]
     """Other numbers: computing seconds, stages."""
     status: Status
@@ -59,7 +59,7 @@ class StudyView:
 
 
 def publish_study(client: Any, experiment_id: str, view: StudyView) -> str:
-    """The run id of the study; trials that it no longer has are deleted."""
+    """The run id of the study; trials that an ended study no longer has are deleted."""
     runs = client.search_runs([experiment_id], f"tags.`{STUDY_TAG}` = '{view.id}'", max_results=50_000)
     parents = [run for run in runs if TRIAL_TAG not in run.data.tags]
     parent_id = upsert(client, experiment_id, keep_one(client, parents), _parent_run(view))
@@ -68,7 +68,7 @@ def publish_study(client: Any, experiment_id: str, view: StudyView) -> str:
         found = [run for run in runs if run.data.tags.get(TRIAL_TAG) == str(trial.number)]
         published.add(upsert(client, experiment_id, keep_one(client, found), _trial_run(view, trial, parent_id)))
     known = {str(trial.number) for trial in view.trials}
-    for run in runs:
+    for run in runs if view.status != "running" else ():  # of one that runs another worker may have told more
         if TRIAL_TAG in run.data.tags and run.data.tags[TRIAL_TAG] not in known:
             client.delete_run(run.info.run_id)
     return parent_id
@@ -107,8 +107,7 @@ def _trial_run(view: StudyView, trial: TrialView, parent_id: str) -> RunSpec:
     }
     metrics = {**trial.values, **trial.metrics}
     time_ms = trial.finished_ms or trial.started_ms
-    steps = {f"replicate/{metric}": values for metric, values in trial.by_replicate.items()}
-    shown = [{name: repr(float(value)) for name, value in metrics.items()}, {k: list(v) for k, v in steps.items()}]
+    shown = [{name: repr(float(value)) for name, value in metrics.items()}, dict(trial.curves)]
     return RunSpec(
         name=f"trial {trial.number}",
         content=canonical_json([dict(trial.params), shown, tags, trial.status, trial.finished_ms]),
@@ -118,7 +117,7 @@ def _trial_run(view: StudyView, trial: TrialView, parent_id: str) -> RunSpec:
         params=trial.params,
         metrics=metrics,
         curves=tuple(
-            Point(name, value, time_ms, step) for name, values in steps.items() for step, value in enumerate(values)
+            Point(name, value, time_ms, step) for name, points in trial.curves.items() for step, value in points
         ),
         tags=tags,
     )
