@@ -36,6 +36,12 @@ class CurveResult:
     tasks: NDArray[np.str_]
     correct: NDArray[np.bool_]
     """[S, I]; False where no answer is right or wrong."""
+    unjudged: frozenset[str]
+    """Suites without right answers."""
+
+    def judged(self, suite: str) -> bool:
+        """True where answers are right or wrong."""
+        return suite not in self.unjudged
 
     def means(self, step: int, suite: str) -> dict[str, float]:
         """Percent correct by task at the step of that index."""
@@ -68,8 +74,17 @@ def load_curve(directory: Path) -> CurveResult:
     lengths = all(len(suite.scores) == len(steps) for suite in suites.values())
     if not steps or not suites or not same or not lengths or list(steps) != sorted(steps):
         raise InputError(f"{directory}: not every step has a score and the same items; compute the curve again")
-    correct = np.asarray(table["correct"].combine_chunks().fill_null(False).to_numpy(zero_copy_only=False), np.bool_)
+    answers = table["correct"].combine_chunks()
+    correct = np.asarray(answers.fill_null(False).to_numpy(zero_copy_only=False), np.bool_)
+    unjudged = frozenset(columns["suite"][answers.is_null().to_numpy(zero_copy_only=False)].tolist())
     first = {name: column[:count] for name, column in columns.items()}
     return CurveResult(
-        directory, steps, suites, first["item"], first["suite"], first["task"], correct.reshape(len(steps), count)
+        directory=directory,
+        steps=steps,
+        suites=suites,
+        items=first["item"],
+        of_suite=first["suite"],
+        tasks=first["task"],
+        correct=correct.reshape(len(steps), count),
+        unjudged=unjudged,
     )

@@ -37,8 +37,7 @@ def best_of(curve: CurveResult, judged: ReplicateResult) -> ReplicateResult:
     for name, suite in curve.suites.items():
         known = judged.scores[name]
         best = suite.scores[steps[name]]
-        accuracy = known.metric == "accuracy"
-        tasks = curve.means(steps[name], name) if accuracy else dict.fromkeys(known.tasks, best)
+        tasks = curve.means(steps[name], name) if curve.judged(name) else dict.fromkeys(known.tasks, best)
         scores[name] = SuiteScore(best, suite.group, suite.chance, tasks, known.metric, known.sections)
     return replace(
         judged,

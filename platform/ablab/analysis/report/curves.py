@@ -1,19 +1,23 @@
-"""Learning curves of the arms, from the `curves.jsonl` of their trainings."""
+"""Learning curves of the arms: losses from the `curves.jsonl` of their trainings, scores from their `curve` stages."""
 
 from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
+from ablab.analysis.curve import CurveResult, load_curve
 from ablab.analysis.report.files import checked_bytes
-from ablab.analysis.report.material import LearningCurves, Line
+from ablab.analysis.report.material import LearningCurves, Line, ScoreCurves
 from ablab.store import Store
 from ablab.store.executions import Roles
 
 BINS = 60  # of a training's steps: single batches are too noisy to be seen
+KINDS = ("aggregate", "group", "suite", "task")
+Metric = tuple[str, str, str]
+"""Kind, suite of a task, name."""
 Series = Mapping[float, float]
-"""Loss by tokens seen."""
+"""Loss by tokens seen, or score by step."""
 
 
 def learning_curves(arms: Sequence[str], roles: Roles, store: Store) -> LearningCurves:
@@ -25,7 +29,48 @@ def learning_curves(arms: Sequence[str], roles: Roles, store: Store) -> Learning
         runs = [_read(key, store) for kind, key in stages if store.has(kind, key)]
         train += _line(arm, [run[0] for run in runs])
         validation += _line(arm, [run[1] for run in runs])
-    return LearningCurves(tuple(train), tuple(validation))
+    return LearningCurves(tuple(train), tuple(validation), tuple(_score_curves(arms, roles, store)))
+
+
+def _score_curves(arms: Sequence[str], roles: Roles, store: Store) -> Iterator[ScoreCurves]:
+    """The aggregate, groups, suites, and the tasks of suites that have several."""
+    found: dict[str, list[dict[Metric, Series]]] = {}
+    chances: dict[str, float | None] = {}
+    for arm in arms:
+        stages = dict.fromkeys(one["curve"] for one in roles.get(arm, ()) if "curve" in one)
+        looks = [load_curve(store.directory(*stage)) for stage in stages if store.has(*stage)]
+        found[arm] = [_scores(one) for one in looks]
+        chances |= {name: suite.chance for one in looks for name, suite in one.suites.items()}
+    metrics = dict.fromkeys(metric for runs in found.values() for one in runs for metric in one)
+    for metric in sorted(metrics, key=lambda metric: KINDS.index(metric[0])):
+        kind, suite, name = metric
+        lines = [
+            line for arm, runs in found.items() for line in _line(arm, [one[metric] for one in runs if metric in one])
+        ]
+        yield ScoreCurves(name, kind, suite, chances.get(suite or name), tuple(lines))
+
+
+def _scores(look: CurveResult) -> dict[Metric, Series]:
+    groups: dict[str, list[str]] = {}
+    for name, suite in look.suites.items():
+        groups.setdefault(suite.group, []).append(name)
+    scores = {name: suite.scores for name, suite in look.suites.items()}
+    over = {("aggregate", "", "aggregate"): list(scores)} if len(scores) > 1 else {}
+    over |= {("group", "", group): names for group, names in groups.items()}
+    over |= {("suite", "", name): [name] for name in scores}
+    found: dict[Metric, Series] = {
+        metric: {
+            float(step): statistics.fmean(scores[name][at] for name in names) for at, step in enumerate(look.steps)
+        }
+        for metric, names in over.items()
+    }
+    for name in scores:
+        if not look.judged(name):
+            continue
+        means = [look.means(at, name) for at in range(len(look.steps))]
+        for task in means[0] if len(means[0]) > 1 else ():
+            found["task", name, task] = {float(step): mean[task] for step, mean in zip(look.steps, means, strict=True)}
+    return found
 
 
 def _read(key: str, store: Store) -> tuple[Series, Series]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ablab.analysis.report.material import Cost, Line, Material
+from ablab.analysis.report.material import Cost, Line, Material, ScoreCurves
 from ablab.analysis.report.tables import Table
 
 
@@ -17,6 +17,15 @@ def data_tables(material: Material) -> Iterator[Table]:
         ("arm", "loss", "tokens", "mean_nats", "low_nats", "high_nats", "n_replicates"),
         tuple(row for loss, lines in curves for line in lines for row in _curve(loss, line)),
         left=2,
+    )
+    yield Table(
+        "score-curves",
+        "Scores over training steps",
+        ("arm", "metric", "kind", "suite", "step", "mean", "low", "high", "n_replicates"),
+        tuple(
+            _score_row(one, line, at) for one in material.curves.scores for line in one.lines for at in _places(line)
+        ),
+        left=4,
     )
     yield Table(
         "corpora",
@@ -45,6 +54,15 @@ def data_tables(material: Material) -> Iterator[Table]:
 def _curve(loss: str, line: Line) -> Iterator[tuple[str, ...]]:
     for x, mean, low, high in zip(line.x, line.mean, line.low, line.high, strict=True):
         yield (line.arm, loss, f"{x:.0f}", repr(mean), repr(low), repr(high), str(line.replicates))
+
+
+def _places(line: Line) -> range:
+    return range(len(line.x))
+
+
+def _score_row(one: ScoreCurves, line: Line, at: int) -> tuple[str, ...]:
+    numbers = (f"{line.x[at]:.0f}", repr(line.mean[at]), repr(line.low[at]), repr(line.high[at]), str(line.replicates))
+    return (line.arm, one.metric, one.kind, one.suite, *numbers)
 
 
 def _cost(cost: Cost) -> tuple[str, ...]:

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from ablab.analysis.comparison import Effect, Metric
-from ablab.analysis.plot import COLOURS, MARKERS, make_figure, plot_effects, undated
-from ablab.analysis.report.material import FactorCurve, Line, Material, TaskEffect
+from ablab.analysis.plot import COLOURS, MARKERS, PANELS_ACROSS, make_figure, plot_effects, undated
+from ablab.analysis.report.material import FactorCurve, Line, Material, ScoreCurves, TaskEffect
 from ablab.analysis.report.tasks import by_suite
 from ablab.analysis.table import HEADLINE
 
@@ -28,6 +28,7 @@ STYLE: dict[Any, Any] = {
 CONTROL_COLOUR = "#000000"
 LINES = ("-", "--", ":", "-.")
 FACTOR_PANELS_ACROSS = 3
+MOST_CURVES = 16  # tasks of a suite that are drawn over steps; CSV has all
 MANY_TASKS = 12  # names become small
 LOGARITHMIC = 20.0  # a factor that spans more than this is shown by its logarithm
 
@@ -73,17 +74,18 @@ def _figures(material: Material, named: Callable[[str, str, str], Drawn]) -> Ite
         words += "tasks are looked at and nothing is corrected for that: a place to look, not to conclude. Intervals "
         words += "that leave the axis are cut."
         drawn = named(f"tasks-{suite}", f"Effects by task: {suite}", words)
-        yield _save(drawn, _task_figure(material, tasks))
+        yield save_figure(drawn, _task_figure(material, tasks))
     if material.curves.train or material.curves.validation:
         words = "Mean over replicates; the band is their range. Training loss is the mean over bins of steps and, in a "
         words += "mixture, of real and synthetic text together; validation loss is of real text in every arm."
-        yield _save(named("learning-curves", "Learning curves", words), _learning_figure(material))
+        yield save_figure(named("learning-curves", "Learning curves", words), _learning_figure(material))
+    yield from _score_figures(material, named)
     for number, curve in enumerate(material.factors, 1):
         rest = f" ({curve.rest})" if curve.rest else ""
         words = f"Paired difference from {control} by {curve.factor}{rest}, with its 95 % interval at every value as "
         words += "a band. Intervals hold value by value, not for the curve as a whole."
         title = f"{_short(curve.factor).capitalize()}{rest}"
-        yield _save(named(f"factor-{number}", title, words), _factor_figure(material, curve))
+        yield save_figure(named(f"factor-{number}", title, words), _factor_figure(material, curve))
 
 
 def _scope(material: Material) -> str:
@@ -93,7 +95,8 @@ def _scope(material: Material) -> str:
     )
 
 
-def _save(drawn: Drawn, figure: Any) -> Drawn:
+def save_figure(drawn: Drawn, figure: Any) -> Drawn:
+    """Write the figure's files."""
     for path in drawn.paths:
         figure.savefig(path, dpi=160, metadata=undated(path))
     return drawn
@@ -102,9 +105,13 @@ def _save(drawn: Drawn, figure: Any) -> Drawn:
 def arm_styles(material: Material) -> dict[str, dict[str, Any]]:
     """Colour, marker and line of every arm, the same in all figures; the control is black."""
     control = material.comparison.control
+    return styles_of(control, [arm for arm in material.shown.arms if arm != control])
+
+
+def styles_of(control: str, others: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Colour, marker and line by name."""
     styles = {control: {"color": CONTROL_COLOUR, "marker": "o", "linestyle": "-"}}
     colours = COLOURS[:-1]  # the last is the control's
-    others = [arm for arm in material.shown.arms if arm != control]
     for index, (arm, marker) in enumerate(zip(others, cycle(MARKERS), strict=False)):
         line = LINES[index // len(colours) % len(LINES)]
         styles[arm] = {"color": colours[index % len(colours)], "marker": marker, "linestyle": line}
@@ -159,19 +166,61 @@ def _learning_figure(material: Material) -> Any:
     axes = figure.subplots(1, len(panels), squeeze=False)[0]
     for axis, (title, lines) in zip(axes, panels, strict=True):
         for line in lines:
-            _band(axis, line, styles[line.arm], markers=title == "validation loss")
+            draw_line(axis, line, styles[line.arm], markers=title == "validation loss")
         axis.set_title(title, fontsize=10)
         axis.set_xlabel("tokens seen", fontsize=9)
         axis.set_ylabel("nats per token", fontsize=9)
-        axis.tick_params(labelsize=8)
-        axis.grid(color="#EEEEEE", linewidth=0.6)
-        axis.spines[["top", "right"]].set_visible(False)
+        _plain_axis(axis)
     handles, labels = axes[-1].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=min(4, len(labels)), frameon=False, fontsize=8)
     return figure
 
 
-def _band(axis: Any, line: Line, style: dict[str, Any], markers: bool) -> None:
+def _score_figures(material: Material, named: Callable[[str, str, str], Drawn]) -> Iterator[Drawn]:
+    """Suites and their means in one figure, then the tasks of each suite."""
+    words = (
+        "At checkpoints, whichever was judged. Mean over replicates; the band is their range, the dotted line chance."
+    )
+    suites = [one for one in material.curves.scores if one.kind != "task" and one.lines]
+    if suites:
+        yield save_figure(named("curves-suites", "Scores over training", words), _score_figure(material, suites))
+    for suite in dict.fromkeys(one.suite for one in material.curves.scores if one.kind == "task"):
+        tasks = [one for one in material.curves.scores if one.suite == suite and one.lines]
+        if len(tasks) <= MOST_CURVES:
+            title = f"Scores over training, by task: {suite}"
+            yield save_figure(named(f"curves-tasks-{suite}", title, words), _score_figure(material, tasks))
+
+
+def _score_figure(material: Material, curves: Sequence[ScoreCurves]) -> Any:
+    styles = arm_styles(material)
+    across = min(PANELS_ACROSS, len(curves))
+    down = -(-len(curves) // across)
+    figure = make_figure(2.3 * across + 0.3, 2.1 * down + 0.7)
+    axes = figure.subplots(down, across, squeeze=False, sharex=True).ravel()
+    for axis, one in zip(axes, curves, strict=False):
+        if one.chance is not None:
+            axis.axhline(one.chance, color="#777777", linewidth=0.8, linestyle=":")
+        for line in one.lines:
+            draw_line(axis, line, styles[line.arm], markers=True)
+        axis.set_title(one.metric, fontsize=9, fontweight="normal" if one.kind in ("suite", "task") else "bold")
+        _plain_axis(axis)
+    for axis in axes[len(curves) :]:
+        axis.set_visible(False)
+    figure.supxlabel("steps", fontsize=9)
+    figure.supylabel("score in %", fontsize=9)
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=min(4, len(labels)), frameon=False, fontsize=8)
+    return figure
+
+
+def _plain_axis(axis: Any) -> None:
+    axis.tick_params(labelsize=8, length=2)
+    axis.grid(color="#EEEEEE", linewidth=0.6)
+    axis.spines[["top", "right"]].set_visible(False)
+
+
+def draw_line(axis: Any, line: Line, style: dict[str, Any], markers: bool) -> None:
+    """A line, and where it is a mean the range as a band."""
     marker = style["marker"] if markers else None
     axis.plot(
         line.x,
@@ -218,9 +267,7 @@ def _factor_panel(axis: Any, curve: FactorCurve, metric: Metric) -> None:
         axis.set_xscale("log")
     unit = "%, lower is better" if metric.kind == "perplexity" else "points"
     axis.set_title(f"{metric.name} ({unit})", fontsize=9)
-    axis.tick_params(labelsize=8, length=2)
-    axis.grid(color="#EEEEEE", linewidth=0.6)
-    axis.spines[["top", "right"]].set_visible(False)
+    _plain_axis(axis)
 
 
 def _short(path: str) -> str:

@@ -56,11 +56,25 @@ class Line:
 
 
 @dataclass(frozen=True)
+class ScoreCurves:
+    """A metric in % over training steps, by arm in declared order."""
+
+    metric: str
+    kind: str
+    """aggregate, group, suite or task."""
+    suite: str
+    """Of a task; else empty."""
+    chance: float | None
+    lines: tuple[Line, ...]
+
+
+@dataclass(frozen=True)
 class LearningCurves:
-    """Loss in nats per token over tokens seen, by arm in declared order."""
+    """Loss in nats per token over tokens seen, by arm in declared order; and scores where a recipe declares looks."""
 
     train: tuple[Line, ...]
     validation: tuple[Line, ...]
+    scores: tuple[ScoreCurves, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -59,7 +59,8 @@ def _sections(material: Material, figures: Sequence[Drawn]) -> Iterator[tuple[st
     yield "oracle", "Oracle selection", tables(contents.oracle_table(material))
     yield "components", "Variance components", tables(contents.components_table(material))
     yield "tasks", "Effects by task", "".join(tasks)
-    yield "curves", "Learning curves", drawn.get("learning-curves", "")
+    looks = [html for name, html in drawn.items() if name.startswith("curves-")]
+    yield "curves", "Learning curves", drawn.get("learning-curves", "") + "".join(looks)
     yield "corpora", "Corpora", tables(background.corpora_table(material)) + _samples(material.samples)
     yield "costs", "Costs", tables(background.costs_table(material), background.kinds_table(material))
     yield "sizes", "Effect sizes", tables(contents.sizes_table(material))
