@@ -47,26 +47,32 @@ class NeuralScorer:
         """Floating-point operations so far: two for each weight and token."""
         return 2.0 * self.tokens * self._weights
 
-    @torch.inference_mode()
     def completions(self, queries: Sequence[Query]) -> list[float]:
         """See `TokenScorer`. The order of the queries does not change a bit of their scores."""
-        scores = [0.0] * len(queries)
+        return [score for score, _ in self.answers(queries, greedy=False)]
+
+    @torch.inference_mode()
+    def answers(self, queries: Sequence[Query], greedy: bool = True) -> list[tuple[float, bool]]:
+        """Sums as `completions`, and whether every scored token is the most probable one (False if not `greedy`)."""
+        answers = [(0.0, False)] * len(queries)
         done = 0
         for batch in plan(tuple(queries), self._rows):
-            for number, score in zip(batch.queries, self._batch(batch), strict=True):
-                scores[number] = score
+            for number, answer in zip(batch.queries, self._batch(batch, greedy), strict=True):
+                answers[number] = answer
             done += len(batch.queries)
             self._progress(done, len(queries), "texts")
-        return scores
+        return answers
 
-    def _batch(self, batch: Batch) -> Iterator[float]:
+    def _batch(self, batch: Batch, greedy: bool) -> Iterator[tuple[float, bool]]:
         """Sums of the scored log-probabilities, added exactly, so that no order of addition can break a tie."""
         tokens_BS, depths_BS, ends_BS = (self._tensor(a) for a in (batch.tokens_BS, batch.depths_BS, batch.ends_BS))
         hidden_NE = self._body(tokens_BS, depths_BS, _mask(ends_BS, self._dtype))[self._tensor(batch.behind_M)]
         self.tokens += batch.nodes
-        log_probs = self._log_probs(hidden_NE, batch.rows_N, batch.targets_N).tolist()
+        log_probs, best = self._log_probs(hidden_NE, batch.rows_N, batch.targets_N, greedy)
         ends = np.cumsum(batch.counts).tolist()
-        return (math.fsum(log_probs[end - count : end]) for end, count in zip(ends, batch.counts, strict=True))
+        values, firsts = log_probs.tolist(), best.tolist()
+        spans = ((end - count, end) for end, count in zip(ends, batch.counts, strict=True))
+        return ((math.fsum(values[start:end]), all(firsts[start:end])) for start, end in spans)
 
     @torch.inference_mode()
     def stream(self, tokens: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -77,7 +83,8 @@ class NeuralScorer:
         for block_BT in _blocks(inputs, self.context, max(1, self._rows * NODES_PER_ROW // self.context)):
             positions_BT = torch.arange(block_BT.shape[1], device=self._body.device).expand(block_BT.shape)
             hidden_NE = self._body(self._tensor(block_BT), positions_BT, None)
-            found.append(self._log_probs(hidden_NE, np.arange(block_BT.size), targets[done : done + block_BT.size]))
+            rows_N = np.arange(block_BT.size)
+            found.append(self._log_probs(hidden_NE, rows_N, targets[done : done + block_BT.size], greedy=False)[0])
             done += block_BT.size
             self._progress(done, len(inputs), "tokens")
         self.tokens += len(inputs)
@@ -87,24 +94,31 @@ class NeuralScorer:
         return torch.from_numpy(np.ascontiguousarray(array)).to(self._body.device)
 
     def _log_probs(
-        self, hidden_ME: Tensor, rows_N: NDArray[np.int64], targets_N: NDArray[np.int64]
-    ) -> NDArray[np.float64]:
-        """log-softmax behind row rows_N[n] at targets_N[n], a bounded number of logits at a time."""
+        self, hidden_ME: Tensor, rows_N: NDArray[np.int64], targets_N: NDArray[np.int64], greedy: bool
+    ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """log-softmax behind row rows_N[n] at targets_N[n], a bounded number of logits at a time.
+
+        With `greedy`, also whether no other token is more probable there.
+        """
         order_N = np.argsort(rows_N, kind="stable")
         rows, targets = self._tensor(rows_N[order_N]), self._tensor(targets_N[order_N])
         at_once = max(1, LOGITS_AT_ONCE[self._body.device.type] // len(self._head_VE))
         starts = range(0, len(hidden_ME), at_once)
         ends = np.searchsorted(rows_N[order_N], [start + at_once for start in starts]).tolist()
         hidden_ME = normed(hidden_ME, self._body.epsilon).float()
-        found, done = [], 0
+        found, highest, done = [], [], 0
         with _products_of(self._dtype):
             for start, end in zip(starts, ends, strict=True):
                 log_probs_MV = (hidden_ME[start : start + at_once] @ self._head_VE.T).log_softmax(1)
                 found.append(log_probs_MV[rows[done:end] - start, targets[done:end]])
+                if greedy:
+                    highest.append(log_probs_MV.amax(1)[rows[done:end] - start])
                 done = end
-        log_probs_N = np.empty(len(rows_N), dtype=np.float64)
+        log_probs_N, best_N = np.empty(len(rows_N), dtype=np.float64), np.zeros(len(rows_N), dtype=np.bool_)
         log_probs_N[order_N] = torch.cat(found).double().cpu().numpy()
-        return log_probs_N
+        if greedy:
+            best_N[order_N] = (torch.cat(found) >= torch.cat(highest)).cpu().numpy()
+        return log_probs_N, best_N
 
 
 @contextmanager
