@@ -142,12 +142,10 @@ class Engine:
 
     def load(self, directory: Path, saved_by: int) -> None:
         """Continue from what `save` wrote in `saved_by` ranks; the caller has verified the files."""
-        with reshaped(directory, TAG, saved_by, self._settings.zero_stage, self.ranks) as (folder, universal):
-            decays = [group["weight_decay"] for group in self._engine.optimizer.param_groups]
+        stage = self._settings.zero_stage
+        with reshaped(directory, TAG, saved_by, stage, self.ranks, self._engine.optimizer) as (folder, universal):
             self._engine._config.load_universal_checkpoint = universal
             path, _ = self._engine.load_checkpoint(str(folder), tag=TAG)
-            for group, decay in zip(self._engine.optimizer.param_groups, decays, strict=True):
-                group["weight_decay"] = decay  # a universal state at ZeRO stage 3 gives all groups that of the first
         if path is None:
             raise RunError(f"DeepSpeed found no state in {directory}", "remove this folder to train from the beginning")
 

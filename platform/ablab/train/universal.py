@@ -14,6 +14,9 @@ from argparse import Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+import torch
 
 from ablab.train.ranks import Ranks
 
@@ -21,7 +24,9 @@ FOLDER = "universal"  # beside the states, not in one: their files are those of 
 
 
 @contextmanager
-def reshaped(state: Path, tag: str, saved_by: int, zero_stage: int, ranks: Ranks) -> Iterator[tuple[Path, bool]]:
+def reshaped(
+    state: Path, tag: str, saved_by: int, zero_stage: int, ranks: Ranks, optimizer: Any
+) -> Iterator[tuple[Path, bool]]:
     """Where these ranks load `state` from, and whether it is universal there; what was converted is removed again.
 
     Without ZeRO (stage 0) every rank holds the whole state, and nothing is converted.
@@ -34,10 +39,26 @@ def reshaped(state: Path, tag: str, saved_by: int, zero_stage: int, ranks: Ranks
         shutil.rmtree(folder, ignore_errors=True)
         _convert(state / tag, folder / tag)
     ranks.barrier()
-    yield folder, True
+    with _keeping_groups_apart(optimizer):
+        yield folder, True
     ranks.barrier()
     if ranks.first:
         shutil.rmtree(folder)
+
+
+@contextmanager
+def _keeping_groups_apart(optimizer: Any) -> Iterator[None]:
+    """Mends what DeepSpeed 0.19 does to parameter groups when it loads a universal state at ZeRO stage 3.
+
+    All get the weight decay of the first, and one tensor as their step, which each of them would then count up.
+    """
+    decays = [group["weight_decay"] for group in optimizer.param_groups]
+    yield
+    for group, decay in zip(optimizer.param_groups, decays, strict=True):
+        group["weight_decay"] = decay
+    for state in optimizer.state.values():
+        if isinstance(state.get("step"), torch.Tensor):
+            state["step"] = state["step"].clone()
 
 
 def _convert(source: Path, target: Path) -> None:
