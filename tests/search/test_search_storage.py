@@ -40,21 +40,20 @@ while (trial := storage.claim({trials})) is not None:
 """
 
 
-def worker(place: Place, trials: int, seconds: float) -> subprocess.Popen[str]:
+def worker(place: Place, home: Path, trials: int, seconds: float) -> subprocess.Popen[str]:
     code = WORKER.format(tests=str(ROOT / "tests"), root=str(ROOT), url=place.url, trials=trials, seconds=seconds)
-    environment_ = environment(Path(str(place.path)).parent)
-    return subprocess.Popen([sys.executable, "-c", code], env=environment_, stdout=subprocess.PIPE, text=True)
+    return subprocess.Popen([sys.executable, "-c", code], env=environment(home), stdout=subprocess.PIPE, text=True)
 
 
-def test_two_workers_share_a_budget_and_never_exceed_it(place: Place) -> None:
-    workers = [worker(place, trials=8, seconds=0.05) for _ in range(2)]
+def test_two_workers_share_a_budget_and_never_exceed_it(place: Place, tmp_path: Path) -> None:
+    workers = [worker(place, tmp_path, trials=8, seconds=0.05) for _ in range(2)]
     numbers = [list(map(int, process.communicate(timeout=120)[0].split())) for process in workers]
     assert [process.returncode for process in workers] == [0, 0]
     assert sorted(numbers[0] + numbers[1]) == list(range(8))
 
 
-def test_the_trial_of_a_killed_worker_goes_on_under_its_number_and_counts_once(place: Place) -> None:
-    killed = worker(place, trials=3, seconds=600)
+def test_the_trial_of_a_killed_worker_goes_on_under_its_number_and_counts_once(place: Place, tmp_path: Path) -> None:
+    killed = worker(place, tmp_path, trials=3, seconds=600)
     assert killed.stdout is not None
     number = int(killed.stdout.readline())
     killed.send_signal(signal.SIGKILL)
@@ -70,8 +69,8 @@ def test_the_trial_of_a_killed_worker_goes_on_under_its_number_and_counts_once(p
     assert counted(storage.trials()) == 1
 
 
-def test_a_trial_of_a_living_worker_is_let_be(place: Place, storage: TrialStorage) -> None:
-    living = worker(place, trials=3, seconds=600)
+def test_a_trial_of_a_living_worker_is_let_be(place: Place, storage: TrialStorage, tmp_path: Path) -> None:
+    living = worker(place, tmp_path, trials=3, seconds=600)
     try:
         assert living.stdout is not None
         number = int(living.stdout.readline())
