@@ -5,7 +5,10 @@ from __future__ import annotations
 import dataclasses
 import json
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Kind = Literal["suite", "group", "aggregate", "perplexity"]
 Verdict = Literal["supported", "contradicted", "inconclusive", "not run"]
@@ -256,6 +259,17 @@ class Comparison:
             if (effect.arm, effect.against, effect.metric) == (arm, against, metric):
                 return effect
         return None
+
+    def to_pandas(self, what: Literal["scores", "effects", "claims"] = "effects") -> pd.DataFrame:
+        """A data frame with the columns of scores.csv, effects.csv or claims.csv."""
+        from ablab.analysis.notebook import to_pandas
+
+        return to_pandas(self, what)
+
+    def _repr_html_(self) -> str:
+        from ablab.analysis.notebook import comparison_html
+
+        return comparison_html(self)
 
     def to_json(self) -> str:
         """Stable text: the same results give the same bytes."""

@@ -91,12 +91,12 @@ def write_files(comparison: Comparison, folder: Path) -> tuple[Path, ...]:
     document.write_text(comparison.to_json(), encoding="utf-8")
     return (
         document,
-        _write(folder / "scores.csv", SCORES, _scores(comparison)),
-        _write(folder / "effects.csv", EFFECTS, (row for effect in comparison.effects for row in _effect(effect))),
+        _write(folder / "scores.csv", SCORES, score_rows(comparison)),
+        _write(folder / "effects.csv", EFFECTS, (row for effect in comparison.effects for row in effect_rows(effect))),
         _write(folder / "relative.csv", RELATIVE, (row for one in comparison.relative for row in _relative(one))),
         _write(folder / "components.csv", COMPONENTS, (dataclasses.astuple(one) for one in comparison.components)),
         _write(folder / "oracle.csv", ORACLE, _oracle(comparison)),
-        _write(folder / "claims.csv", CLAIMS, _claims(comparison)),
+        _write(folder / "claims.csv", CLAIMS, claim_rows(comparison)),
     )
 
 
@@ -108,7 +108,7 @@ def _write(path: Path, header: Sequence[str], rows: Iterable[Sequence[Cell]]) ->
     return path
 
 
-def _scores(comparison: Comparison) -> Iterator[Sequence[Cell]]:
+def score_rows(comparison: Comparison) -> Iterator[Sequence[Cell]]:
     for score in comparison.scores:
         for name, value in zip(comparison.replicates, score.values, strict=True):
             if value is not None:
@@ -118,7 +118,7 @@ def _scores(comparison: Comparison) -> Iterator[Sequence[Cell]]:
             yield (reference.name, None, metric, value)
 
 
-def _effect(effect: Effect) -> Iterator[Sequence[Cell]]:
+def effect_rows(effect: Effect) -> Iterator[Sequence[Cell]]:
     head = (effect.arm, effect.against, effect.metric, effect.estimate)
     tail = (effect.unit, effect.items, effect.replicates)
     sizes, no_sizes = (effect.relative, effect.cohens_h, effect.hedges_g), (None, None, None)
@@ -148,7 +148,7 @@ def _oracle(comparison: Comparison) -> Iterator[Sequence[Cell]]:
         yield (e.arm, e.against, e.metric, e.estimate, e.low, e.high, e.held_out, len(found.steps) if found else None)
 
 
-def _claims(comparison: Comparison) -> Iterator[Sequence[Cell]]:
+def claim_rows(comparison: Comparison) -> Iterator[Sequence[Cell]]:
     for claim in comparison.claims:
         effect = claim.effect
         interval = effect.interval if effect else None

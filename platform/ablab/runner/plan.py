@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ablab.analysis.report.tables import Table, to_html
 from ablab.runner.estimate import Estimate, estimate
 from ablab.spec.ablation import Design
 from ablab.spec.checkpoints import steps_needed
@@ -124,6 +125,17 @@ class Plan:
         """What is still to be computed, on another device."""
         return sum(estimate(planned.stage, numerics).seconds for planned in self.todo()) / 3600
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows; every text escaped."""
+        rows = tuple(_html_row(planned) for planned in self.stages.values())
+        totals = self.totals()
+        words = (
+            f"To compute: {totals['stages']:.0f} of {len(self.stages)} stages ({self.stages_apart()} if arms and "
+            f"replicates shared nothing), about {totals['hours']:,.2f} hours of one worker."
+        )
+        header = ("stage", "key", "state", "why", "tokens", "FLOPs", "seconds")
+        return to_html(Table("plan", "Plan", header, rows, left=4, notes=(words,)))
+
     def to_json(self) -> dict[str, Any]:
         return {
             "stages": [
@@ -140,6 +152,12 @@ class Plan:
             "stages_apart": self.stages_apart(),
             "totals": self.totals(),
         }
+
+
+def _html_row(planned: PlannedStage) -> tuple[str, ...]:
+    cost = planned.estimate
+    numbers = (f"{cost.tokens:,.0f}", f"{cost.flops:.1e}", f"{cost.seconds:,.1f}")
+    return (planned.title, planned.key[:12], planned.state, planned.why, *numbers)
 
 
 def make_plan(

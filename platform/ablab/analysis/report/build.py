@@ -54,8 +54,8 @@ def _for_latex(material: Material) -> Iterator[Table]:
     maybe = [
         contents.claims_table(material),
         background.arms_table(material),
-        contents.scores_table(material),
-        contents.effects_table(material),
+        contents.scores_table(material.shown),
+        contents.effects_table(material.shown),
         contents.sizes_table(material),
         contents.relative_table(material),
         contents.oracle_table(material),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ablab.analysis.comparison import ClaimResult, Effect, Inference, RelativeChange
+from ablab.analysis.comparison import ClaimResult, Comparison, Effect, Inference, RelativeChange
 from ablab.analysis.report.material import Material, TaskEffect
 from ablab.analysis.report.tables import Table
 from ablab.analysis.study import MU_DELTA_REL
@@ -75,19 +75,17 @@ def _p(value: float | None) -> str:
     return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
-def scores_table(material: Material) -> Table:
+def scores_table(comparison: Comparison) -> Table:
     """Mean ± standard deviation of every arm, beside chance and models that are no arm."""
-    comparison = material.shown
     columns = score_columns(comparison, comparison.metrics)
     rows = tuple((m.name, *(c.cells[row].plain for c in columns)) for row, m in enumerate(comparison.metrics))
-    most = max(arm.finished for arm in material.arms)
+    most = max(sum(value is not None for value in score.values) for score in comparison.scores)
     title = "Scores in %" + (f", mean ± standard deviation over {most} replicates" if most > 1 else ", one replicate")
-    return Table("scores", title, ("metric", *(c.header for c in columns)), rows, marks=_kinds(material))
+    return Table("scores", title, ("metric", *(c.header for c in columns)), rows, marks=_kinds(comparison))
 
 
-def effects_table(material: Material) -> Table:
+def effects_table(comparison: Comparison) -> Table:
     """Differences from the control, arms side by side."""
-    comparison = material.shown
     arms = [arm for arm in comparison.arms if arm != comparison.control]
     columns = [effect_column(comparison, arm, comparison.metrics) for arm in arms]
     rows = tuple((m.name, *(c.cells[row].plain.strip() for c in columns)) for row, m in enumerate(comparison.metrics))
@@ -98,11 +96,11 @@ def effects_table(material: Material) -> Table:
         ),
     )
     title = f"Differences from {comparison.control}"
-    return Table("effects", title, ("metric", *arms), rows, marks=_kinds(material), notes=notes)
+    return Table("effects", title, ("metric", *arms), rows, marks=_kinds(comparison), notes=notes)
 
 
-def _kinds(material: Material) -> tuple[str, ...]:
-    return tuple("suite" if metric.kind == "suite" else "headline" for metric in material.comparison.metrics)
+def _kinds(comparison: Comparison) -> tuple[str, ...]:
+    return tuple("suite" if metric.kind == "suite" else "headline" for metric in comparison.metrics)
 
 
 def sizes_table(material: Material) -> Table:

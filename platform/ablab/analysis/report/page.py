@@ -51,9 +51,9 @@ def _sections(material: Material, figures: Sequence[Drawn]) -> Iterator[tuple[st
     yield (
         "effects",
         "Effects",
-        drawn.get("effects", "") + tables(contents.effects_table(material)) + _remarks(material),
+        drawn.get("effects", "") + tables(contents.effects_table(material.shown)) + _remarks(material),
     )
-    yield "scores", "Scores", tables(contents.scores_table(material))
+    yield "scores", "Scores", tables(contents.scores_table(material.shown))
     yield "factors", "Curves over a factor", "".join(factors)
     yield "relative", "Relative change", tables(contents.relative_table(material))
     yield "oracle", "Oracle selection", tables(contents.oracle_table(material))
