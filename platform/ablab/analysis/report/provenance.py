@@ -39,7 +39,7 @@ def _environments(roles: Roles, store: Store) -> Iterator[Environment]:
     by_text: dict[str, dict[str, str]] = {}
     for kind, key in sorted({stage for replicates in roles.values() for one in replicates for stage in one.values()}):
         if store.has(kind, key):
-            settings = _settings(store.manifest(kind, key))
+            settings = settings_of(store.manifest(kind, key))
             text = canonical_json(settings)
             by_text[text] = settings
             counts[text] = counts.get(text, 0) + 1
@@ -47,7 +47,7 @@ def _environments(roles: Roles, store: Store) -> Iterator[Environment]:
         yield Environment(counts[text], by_text[text])
 
 
-def _settings(manifest: Mapping[str, Any]) -> dict[str, str]:
+def settings_of(manifest: Mapping[str, Any]) -> dict[str, str]:
     """Flat: versions, machine, numerics."""
     recorded = {k: v for k, v in manifest.get("provenance", {}).items() if k not in PLACES}
     flat = {}
