@@ -68,7 +68,8 @@ def compare(
     looks = {
         arm: [None if path is None else load_curve(path) for path in several] for arm, several in (curves or {}).items()
     }
-    return replace(found, oracle=oracle(loaded, looks, design.control, board.official))
+    suites = [metric.name for metric in found.metrics if metric.kind == "suite"]
+    return replace(found, oracle=oracle(loaded, looks, design.control, suites, board.official))
 
 
 @dataclass(frozen=True)

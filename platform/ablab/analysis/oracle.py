@@ -56,6 +56,7 @@ def oracle(
     arms: Sequence[ArmResults],
     curves: Mapping[str, Sequence[CurveResult | None]],
     control: str,
+    declared: Sequence[str],
     official: Collection[str],
 ) -> Oracle | None:
     """Of every arm against the control, where both have a learning curve; None where no arm has one.
@@ -64,6 +65,7 @@ def oracle(
         arms: with held-out selection.
         curves: by arm, by replicate position.
         control: the arm that others are compared with.
+        declared: suites in the order of the tables.
         official: suites that are BabyLM's own.
     """
     both = {arm.arm: list(zip(curves.get(arm.arm, ()), arm.replicates, strict=False)) for arm in arms}
@@ -77,7 +79,7 @@ def oracle(
         return None
     check_comparable([(str(result.directory), result) for result in present])
     steps = {c.steps for pairs in both.values() for c, r in pairs if c is not None and r is not None}
-    suites = list(present[0].scores)
+    suites = [suite for suite in declared if suite in present[0].scores]
     others = [arm for arm in best.values() if arm.arm != control] if control in best else []
     held = {arm.arm: arm for arm in arms}
     relative = [relative_change(arm, best[control], suites, official) for arm in others]
