@@ -1,0 +1,156 @@
+"""Pages of corpora: what the stages hold is shown as it is, escaped, side by side."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ablab.analysis.corpora import MEASURES, corpora_table, corpus_rows
+from ablab.analysis.report import corpora_page, corpus_page
+from ablab.analysis.report.corpora import REAL, columns
+from ablab.analysis.report.corpus_figures import _density
+from ablab.spec import Stage
+from ablab.spec.placement import Numerics
+from ablab.store import Store
+from ablab.store.executions import Roles
+
+HOSTILE = '<script>alert("x")</script></pre><img src=x onerror=alert(1)>'
+CORPUS = Stage("corpus", {"of": "the world"})
+SUITE = Stage("suite", {"suites": []})
+
+
+def put(store: Store, stage: Stage, result: dict[str, Any], files: Mapping[str, Any] | None = None) -> tuple[str, str]:
+    attempt = store.begin(stage.kind, stage.key, Numerics())
+    assert attempt is not None
+    for name, content in (files or {}).items():
+        (attempt.out / name).write_text(json.dumps(content), "utf-8")
+    store.commit(attempt, stage.identity, result, {})
+    return stage.kind, stage.key
+
+
+def description(words: int, overlap: float | None) -> dict[str, Any]:
+    return {
+        "documents": 4,
+        "words": 4 * words,
+        "mean_words": float(words),
+        "lengths": {"median": words},
+        "length_histogram": {"edges": [0, 1, 2, 4, 8], "documents": [0, 1, 1, 2]},
+        "distinct_1": 0.5,
+        "distinct_2": 0.75,
+        "distinct_3": 1.0,
+        "overlap": {"train": overlap, "seed": 0.125},
+        "overlap_13gram": overlap,
+        "evaluation_13gram": 0.25,
+        "evaluation": {"long <b>": {"ngrams": 8, "held": 0.25}, "short": {"ngrams": 0, "held": None}},
+        "unread": ["ewok"],
+        "consistency": {"statements": 4, "true": 3, "rate": 0.75},
+    }
+
+
+def generated(store: Store, seed: int, strength: float, texts: Sequence[tuple[str, str]]) -> dict[str, tuple[str, str]]:
+    """A generate and a describe stage, by role."""
+    params = {"generation_seed": seed, "decoding": {"strength": strength}}
+    stage = Stage("generate", params, {"corpus": CORPUS})
+    steps = {"sampled": [4, 4], "head_size": [10.0 * seed, 20.0], "argmax_changed": None, "kl_good_nats": [0.5, None]}
+    result = {"tokens": 8, "head_size_mean": 15.0, "argmax_changed": None, "kl_good_nats": 0.5, "compression": 2.0}
+    result |= {"repeated_4grams": 0.0, "good_step": 20, "bad_step": None, "sequences": 4, "prompts": 2}
+    made = put(store, stage, result | {"duplicates_removed": 0}, {"steps.json": steps})
+    described = Stage("describe", {"world_seeds": []}, {"corpus": stage, "real": CORPUS, "suite": SUITE})
+    samples = [{"id": name, "text": text} for name, text in texts]
+    return {"generate": made, "describe": put(store, described, description(seed, 0.5), {"samples.json": samples})}
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "store")
+
+
+@pytest.fixture
+def roles(store: Store) -> Roles:
+    """`one` and `same` share two corpora, `other` has one, `real` has none."""
+    corpus = put(store, CORPUS, {"overlap": {"test": 0.5}})
+    stage = Stage("describe", {"world_seeds": []}, {"corpus": CORPUS, "real": CORPUS, "suite": SUITE})
+    real = put(store, stage, description(9, None), {"samples.json": [{"id": "world/0", "text": "Real."}]})
+    shared = {"corpus": corpus, "real_describe": real}
+    first = generated(store, 1, 0.0, [("0/0", f"The cat {HOSTILE}"), ("0/1", "and on"), ("2/0", "Two.")])
+    second = generated(store, 3, 0.0, [("0/0", "unseen")])
+    other = generated(store, 1, 1.0, [("0/0", "The cart"), ("1/0", "One.")])
+    return {
+        "real": [shared, shared],
+        "one": [shared | first, shared | second],
+        "same": [shared | first, shared | second],
+        "other": [shared | other, shared | other],
+    }
+
+
+def test_every_different_corpus_of_an_arm_counts_once(store: Store, roles: Roles) -> None:
+    rows = {row.arm: row for row in corpus_rows(list(roles), roles, store)}
+    assert {arm: row.corpora for arm, row in rows.items()} == {"one": 2, "same": 2, "other": 1}
+    assert rows["one"].numbers["mean_words"] == 2.0
+    assert rows["other"].numbers["mean_words"] == 1.0
+    assert list(rows["one"].numbers) == [name for name in MEASURES if name != "argmax_changed"]
+    assert [row["held_out_overlap"] for row in corpora_table(roles, store)] == [{"test": 0.5}] * 3
+
+
+def test_arms_that_share_their_corpora_are_one_column_behind_the_real_text(store: Store, roles: Roles) -> None:
+    real, one, other = columns(list(roles), roles, store)
+    assert [column.name for column in (real, one, other)] == [REAL, "one, same", "other"]
+    head = one.steps["head_size"]
+    assert (head.x, head.mean, head.low, head.high) == ((0.0, 1.0), (20.0, 20.0), (10.0, 20.0), (30.0, 20.0))
+    assert (one.steps["kl_good_nats"].x, "argmax_changed" in one.steps) == ((0.0,), False)
+    assert (one.declared["generation_seed"], other.declared["generation_seed"]) == ("1, 3", "1")
+    assert one.samples.texts == (f"The cat {HOSTILE}\n\nand on", "", "Two.")
+    assert one.held["all suites"] == (8, 0.25)
+    assert real.steps == {}
+    assert "overlap_train" not in real.row.numbers
+
+
+def test_texts_of_one_prompt_stand_next_to_each_other_and_are_never_elements(
+    store: Store, roles: Roles, tmp_path: Path
+) -> None:
+    page, *figures = corpora_page("demo@1 tiny", HOSTILE, list(roles), roles, store, tmp_path)
+    html = page.read_text("utf-8")
+    assert "<script" not in html
+    assert "<img src=x" not in html
+    assert "long <b>" not in html
+    assert "default-src 'none'" in html
+    assert not re.search(r'(src|href)="(?!data:|#)', html)
+    assert "<strong>The ca</strong>t &lt;script&gt;" in html
+    assert "<strong>The ca</strong>rt" in html
+    assert html.index("Sequence 0") < html.index("Sequence 1") < html.index("Sequence 2")
+    assert "Not read, being encrypted: ewok" in html
+    assert [path.name for path in figures if path.suffix == ".png"] == ["corpus-steps.png", "corpus-lengths.png"]
+
+
+def test_a_corpus_has_a_page_with_its_manifest(store: Store, roles: Roles, tmp_path: Path) -> None:
+    kind, key = roles["other"][0]["generate"]
+    page, *_ = corpus_page(roles["other"][0]["describe"][1], "describe · other r1", store, tmp_path)
+    html = page.read_text("utf-8")
+    assert key in html
+    assert f"SHA-256 {store.manifest(kind, key)['files']['steps.json']['sha256']}" in html
+    real, *_ = corpus_page(roles["real"][0]["real_describe"][1], "real_describe", store, tmp_path)
+    assert "Real." in real.read_text("utf-8")
+
+
+def test_the_same_stages_give_the_same_bytes(store: Store, roles: Roles, tmp_path: Path) -> None:
+    one, two = (corpora_page("demo", "?", list(roles), roles, store, tmp_path / name) for name in "ab")
+    assert [hashlib.sha256(p.read_bytes()).hexdigest() for p in one] == [
+        hashlib.sha256(p.read_bytes()).hexdigest() for p in two
+    ]
+
+
+def test_without_described_corpora_there_is_no_page(store: Store, tmp_path: Path) -> None:
+    assert corpora_page("demo", "?", ["real"], {"real": [{}]}, store, tmp_path) == ()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_area_of_a_length_is_its_share_of_the_documents() -> None:
+    x, height = _density({0: 0.0, 1: 0.0, 2: 0.25, 4: 0.75, 16: 0.0, 32: 0.0})
+    assert (x, height) == ([2.0, 2.0, 4.0, 16.0], [0.0, 0.25, 0.375, 0.0])
+    assert _density({0: 0.0, 1: 0.0}) == ([], [])
