@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sqlite3
 import time
 from contextlib import closing
@@ -38,12 +40,25 @@ def test_a_publisher_that_died_meanwhile_is_started_again_for_the_end(settings: 
     (store.root / "executions" / "other.json").write_text("damaged")
     gone = small_plan(store, suite_stage()).stages[suite_stage().key]
     with Publisher(settings, settings.home / "publisher.log") as publisher:
-        for _ in range(3):
-            publisher.stage_done(gone)
-            time.sleep(1.0)
+        publisher.stage_done(gone)
+        process = publisher._process
+        assert process is not None
+        os.kill(process.pid, signal.SIGKILL)
+        while not process.ended:
+            time.sleep(0.01)
+        publisher.stage_done(gone)  # which nobody hears
         publisher.publish(record.id)
     with closing(sqlite3.connect(settings.home / "mlflow.db")) as database:
         assert database.execute("SELECT count(*) FROM experiments WHERE name = 'nothing'").fetchone() == (1,)
+
+
+def test_a_stage_that_is_gone_from_the_store_keeps_nothing_from_being_published(settings: Settings) -> None:
+    store = Store(Path(settings.store))
+    record = execution_record(status="failed", finished_at="2025-11-22T10:00:01+00:00")
+    write_execution(store.root, record)
+    with Publisher(settings, settings.home / "publisher.log") as publisher:
+        publisher.stage_done(small_plan(store, suite_stage()).stages[suite_stage().key])
+        publisher.publish(record.id)
 
 
 def test_what_cannot_be_published_is_told_with_the_cause_and_the_remedy(settings: Settings) -> None:

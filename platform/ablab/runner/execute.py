@@ -50,6 +50,8 @@ class Executor:
     view: View
     logs: Path
     on_done: Callable[[PlannedStage], None]
+    on_started: Callable[[PlannedStage], None] = lambda _: None
+    """Hears of every stage that a worker of this evaluation begins."""
     on_measured: Heard = unwatched
     """Hears of every checkpoint of a training that is computed here: step, values, seconds so far. What it raises ends
     the evaluation."""
@@ -146,6 +148,7 @@ class Executor:
         stage, needed = planned.stage, steps_needed(planned.stage)
         worker.task = planned.key
         self.view.started(planned)
+        self.on_started(planned)
         worker.send(
             {
                 "key": planned.key,
@@ -156,10 +159,10 @@ class Executor:
                 "locations": dict(stage.locations),
                 "store": str(self.store.root),
                 "numerics": self.placement.numerics.model_dump(),
+                "hostfile": self.placement.hostfile,
                 "generation_workers": self.placement.generation_workers,
             }
         )
-                "hostfile": self.placement.hostfile,
 
     def _handle(self, pool: Pool, leases: LeaseKeeper, worker: WorkerProcess, event: Mapping[str, Any]) -> None:
         if worker not in pool.workers:

@@ -28,7 +28,14 @@ def sender(event_pipe: int) -> Send:
 
 
 def tasks(task_pipe: int) -> Iterator[dict[str, Any]]:
-    """Tasks from the pipe. A thread reads it, so that the end of the parent ends a computation as well."""
+    """Tasks from the pipe."""
+    queue = task_queue(task_pipe)
+    while True:
+        yield queue.get()
+
+
+def task_queue(task_pipe: int) -> SimpleQueue[dict[str, Any]]:
+    """Tasks as they come. A thread reads the pipe, so that the end of the parent ends a computation as well."""
     queue: SimpleQueue[dict[str, Any]] = SimpleQueue()
 
     def read() -> None:
@@ -39,5 +46,4 @@ def tasks(task_pipe: int) -> Iterator[dict[str, Any]]:
         os._exit(0)
 
     threading.Thread(target=read, daemon=True).start()
-    while True:
-        yield queue.get()
+    return queue

@@ -6,8 +6,12 @@ What fails to be published is said at the end of the run; nothing is lost, `abla
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from queue import Empty, Queue
 from types import TracebackType
@@ -15,19 +19,25 @@ from typing import Any
 
 from ablab import tracking
 from ablab.errors import AblabError, RunError
-from ablab.runner.pipes import sender, tasks
+from ablab.runner.pipes import sender, task_queue
 from ablab.runner.plan import PlannedStage
 from ablab.runner.pool import WorkerProcess
 from ablab.runner.prepare import open_store
 from ablab.runner.projection import execution_view, stage_view
 from ablab.settings import Settings, settings_of
 from ablab.store import Store
+from ablab.store.context import LIVE_FILE
 from ablab.store.executions import Execution, read_execution
 
 REMEDY = "results are safe in the store (`ablab compare` shows them); when MLflow works again, run: ablab publish"
 PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}
 """A server that dies during a run is given up within a minute (MLflow's own: four); what the user has set stays."""
 SILENT_S = 600.0  # a publisher that says nothing for so long is given up
+TURN_S = 0.5  # between two looks at trainings that go on
+LIVE_S = 5.0  # between two sendings of their curves
+RETRY_S = 10.0  # until MLflow is tried again after it failed
+
+PublishWhole = Callable[[tracking.Tracker, Store, Settings, dict[str, Any]], str]
 
 
 class Publisher:
@@ -38,7 +48,6 @@ class Publisher:
         self._settings, self._log, self._module = settings, log, module
         self._events: Queue[tuple[WorkerProcess, dict[str, Any]]] = Queue()
         self._process: WorkerProcess | None = None
-        self._due, self._broken = 0, False  # whole things under way; MLflow has failed
 
     def __enter__(self) -> Publisher:
         return self
@@ -53,44 +62,32 @@ class Publisher:
         """Publish one stage, some time soon. If that fails, `publish` sends it again with all others."""
         self._send({"stage": [planned.stage.kind, planned.key], "label": planned.title})
 
+    def stage_started(self, planned: PlannedStage) -> None:
+        """Show a training while it goes on."""
+        if planned.stage.kind == "train":
+            self._send({"follow": planned.key, "identity": planned.stage.identity, "label": planned.title})
+
     def publish(self, execution: str) -> None:
         """Publish an execution and wait for it. Raises `RunError` with the remedy if that fails."""
         self.publish_whole({"execution": execution})
 
     def publish_soon(self, task: dict[str, Any]) -> None:
-        """Have a whole thing published, some time. Left out while another is under way, or when MLflow has failed."""
-        self._look()
-        if not (self._due or self._broken):
-            self._send(task)
-            self._due += 1
+        """Have a whole thing shown as it is in a few seconds. Nobody waits for it, nor hears that it failed."""
+        self._send({"soon": True, **task})
 
     def publish_whole(self, task: dict[str, Any]) -> None:
         """Have a whole thing published, and wait for it. Raises `RunError` with the remedy if that fails."""
-        self._look()
-        if self._broken and self._process is not None:  # it may work again by now
+        if self._process is not None and self._process.ended:  # it died of something; that may have passed
             self._process.kill()
-            self._process, self._events, self._due, self._broken = None, Queue(), 0, False
+            self._process, self._events = None, Queue()
         self._send(task)
-        self._due += 1
-        while True:
-            try:
-                _, event = self._events.get(timeout=SILENT_S)
-            except Empty:
-                raise RunError(f"MLflow was silent for {SILENT_S:.0f} s; log: {self._log}", REMEDY) from None
-            if "published" in event:
-                self._due -= 1
-                if self._due == 0:
-                    return
-            elif "stage" not in event:
-                cause = event.get("failed") or f"its process died: {event['died']}"
-                raise RunError(f"publishing to MLflow failed: {cause}; log: {self._log}", REMEDY)
-
-    def _look(self) -> None:
-        """Hear what has happened so far."""
-        while not self._events.empty():
-            _, event = self._events.get()
-            self._due -= "published" in event
-            self._broken |= "failed" in event or "died" in event
+        try:
+            _, event = self._events.get(timeout=SILENT_S)
+        except Empty:
+            raise RunError(f"MLflow was silent for {SILENT_S:.0f} s; log: {self._log}", REMEDY) from None
+        if "published" not in event:
+            cause = event.get("failed") or f"its process died: {event['died']}"
+            raise RunError(f"publishing to MLflow failed: {cause}; log: {self._log}", REMEDY)
 
     def _send(self, task: dict[str, Any]) -> None:
         if self._process is None:
@@ -101,7 +98,7 @@ class Publisher:
 
 
 def main(task_pipe: int, event_pipe: int) -> None:
-    """The process: publishes what it is told. The first failure is reported and ends it."""
+    """The process: publishes what it is told until its parent is gone."""
     serve_tasks(task_pipe, event_pipe, _publish)
 
 
@@ -112,27 +109,100 @@ def _publish(tracker: tracking.Tracker, store: Store, settings: Settings, task: 
     return record.id
 
 
-def serve_tasks(
-    task_pipe: int, event_pipe: int, publish: Callable[[tracking.Tracker, Store, Settings, dict[str, Any]], str]
-) -> None:
-    """Publish stages, and what else a task names by `publish`, until the parent closes its pipe."""
+def serve_tasks(task_pipe: int, event_pipe: int, publish: PublishWhole) -> None:
+    """Publish stages, trainings while they go on, and what else a task names by `publish`."""
     for name, value in PATIENCE.items():
         os.environ.setdefault(name, value)
     send = sender(event_pipe)
-    received = tasks(task_pipe)
-    settings = settings_of(next(received))
-    store, tracker = open_store(settings), tracking.Tracker.of(settings)
-    try:
-        for task in received:
-            if "stage" in task:
-                kind, key = task["stage"]
-                tracker.publish_stage(stage_view(store, kind, key, task["label"]))
-                send({"stage": key})
+    received = task_queue(task_pipe)
+    settings = settings_of(received.get())
+    with Desk(open_store(settings), tracking.Tracker.of(settings)) as desk:
+        while True:
+            try:
+                task = received.get(timeout=TURN_S)
+            except Empty:
+                desk.work()
+                continue
+            if "follow" in task:
+                desk.follow(task)
+            elif "stage" in task:
+                desk.stages.append(task)
+            elif task.get("soon"):
+                desk.soon = partial(publish, desk.tracker, desk.store, settings, task)
             else:
-                send({"published": publish(tracker, store, settings, task)})
+                send(_whole(desk, settings, task, publish))
+
+
+def _whole(desk: Desk, settings: Settings, task: dict[str, Any], publish: PublishWhole) -> dict[str, str]:
+    """The event that tells how publishing a whole thing went; what `soon` asked for is part of it."""
+    desk.soon = None
+    desk.work()
+    try:
+        desk.send_stages()
+        return {"published": publish(desk.tracker, desk.store, settings, task)}
     except AblabError as error:
-        send({"failed": str(error)})
-        raise
+        return {"failed": str(error)}
+
+
+class Desk:
+    """What is to be published, kept until MLflow has it: a tracking server that is gone is tried again later."""
+
+    def __init__(self, store: Store, tracker: tracking.Tracker) -> None:
+        self.store, self.tracker = store, tracker
+        self.stages: deque[dict[str, Any]] = deque()
+        """Tasks that name finished stages."""
+        self.soon: Callable[[], str] | None = None
+        """Publishes a whole thing that goes on, as it is then."""
+        self._live: dict[str, tracking.LiveRun] = {}
+        self._due = 0.0
+
+    def __enter__(self) -> Desk:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for run in self._live.values():
+            run.close()
+
+    def follow(self, task: Mapping[str, Any]) -> None:
+        """A training has begun; once more, where it failed before."""
+        key, identity = task["follow"], task["identity"]
+        if key not in self._live:
+            file, now_ms = self.store.work(key) / LIVE_FILE, time.time_ns() // 1_000_000
+            self._live[key] = tracking.LiveRun(key, identity["kind"], identity, task["label"], file, now_ms)
+
+    def work(self) -> None:
+        """Look at what trainings tell; every few seconds send everything, later where MLflow fails."""
+        for run in self._live.values():
+            run.read()
+        if time.monotonic() < self._due:
+            return
+        try:
+            for run in self._live.values():
+                self.tracker.publish_live(run)
+            self.send_stages()
+            if self.soon is not None:
+                self.soon()
+                self.soon = None
+            self._due = time.monotonic() + LIVE_S
+        except AblabError as error:
+            print(f"{error}; trying again in {RETRY_S:.0f} s", file=sys.stderr, flush=True)
+            self._due = time.monotonic() + RETRY_S
+
+    def send_stages(self) -> None:
+        """Send finished stages, each behind what it told before. Raises `RunError` when MLflow fails."""
+        while self.stages:
+            task = self.stages[0]
+            kind, key = task["stage"]
+            if key in self._live:
+                self._live[key].read()
+                self.tracker.publish_live(self._live[key])
+            if self.store.has(kind, key):
+                self.tracker.publish_stage(stage_view(self.store, kind, key, task["label"]))
+            self.stages.popleft()
+            if key in self._live:
+                self._live.pop(key).close()
 
 
 def publish_execution(

@@ -142,6 +142,7 @@ def _run(
             view=view,
             logs=settings.home / "logs" / record.id,
             on_done=publisher.stage_done,
+            on_started=publisher.stage_started,
         ).run()
     finally:
         view.end()

@@ -1,6 +1,7 @@
 """MLflow as a projection for people: rebuilt at any time from the store. Importing this package imports no mlflow."""
 
 from ablab.tracking.connection import is_server
+from ablab.tracking.live import LiveRun
 from ablab.tracking.server import Server, serve, start_server
 from ablab.tracking.shared_view import view_url
 from ablab.tracking.tracker import Published, Tracker
@@ -10,6 +11,7 @@ __all__ = [
     "ArmView",
     "DatasetView",
     "ExecutionView",
+    "LiveRun",
     "ModelView",
     "Published",
     "Server",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -52,6 +52,8 @@ class RunSpec:
     datasets: tuple[DatasetView, ...] = ()
     models: tuple[tuple[str, int], ...] = ()
     """Logged models that the run declares as its outputs, with the step of each."""
+    beside: frozenset[str] = frozenset()
+    """Metrics that the run may hold without being told here; they stay."""
 
 
 def upsert(client: Any, experiment_id: str, found: Any | None, spec: RunSpec) -> str:
@@ -62,11 +64,14 @@ def upsert(client: Any, experiment_id: str, found: Any | None, spec: RunSpec) ->
     """
     fitted = _fit(spec)
     complete = digest(spec.content)
-    if found is not None and _is(found, complete, spec):
+    if found is not None and is_published(found, spec):
         return str(found.info.run_id)
-    if found is not None and not _can_become(found, fitted):
+    left = _curves_left(client, found, fitted.curves)
+    if found is not None and (left is None or not _can_become(found, fitted, spec.beside)):
         client.delete_run(found.info.run_id)
         found = None
+    elif left is not None:
+        fitted = replace(fitted, curves=left)
     if found is None:
         run = client.create_run(experiment_id, start_time=spec.started_ms, run_name=spec.name)
     else:
@@ -110,12 +115,26 @@ def _fit(spec: RunSpec) -> _Fitted:
     return _Fitted(params, metrics, tags, spec.curves, spec.datasets, spec.models, time_ms)
 
 
-def _is(found: Any, complete: str, spec: RunSpec) -> bool:
-    return bool(found.info.status == STATUS[spec.status] and found.data.tags.get(DIGEST_TAG) == complete)
+def is_published(found: Any | None, spec: RunSpec) -> bool:
+    """True where the run that stands for `spec` holds it already."""
+    if found is None:
+        return False
+    return bool(found.info.status == STATUS[spec.status] and found.data.tags.get(DIGEST_TAG) == digest(spec.content))
 
 
-def _can_become(found: Any, fitted: _Fitted) -> bool:
-    names = {*fitted.metrics, *(point.name for point in fitted.curves)}
+def _curves_left(client: Any, found: Any | None, curves: tuple[Point, ...]) -> tuple[Point, ...] | None:
+    """The points that the run lacks; None when it has another value at one of their steps."""
+    if found is None:
+        return curves
+    names = {point.name for point in curves} & set(found.data.metrics)
+    there = {(name, m.step): m.value for name in names for m in client.get_metric_history(found.info.run_id, name)}
+    if any(there.get((point.name, point.step), point.value) != point.value for point in curves):
+        return None
+    return tuple(point for point in curves if (point.name, point.step) not in there)
+
+
+def _can_become(found: Any, fitted: _Fitted, beside: frozenset[str]) -> bool:
+    names = {*fitted.metrics, *(point.name for point in fitted.curves), *beside}
     inputs = {(d.dataset.name, d.dataset.digest) for d in found.inputs.dataset_inputs}
     return (
         all(fitted.params.get(name) == value for name, value in found.data.params.items())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ablab.spec.canonical import canonical_json
@@ -16,6 +16,12 @@ STAGES = "ablab/stages"
 KEY_TAG, KIND_TAG = "ablab.stage_key", "ablab.kind"
 NOT_FINITE_TAG = "ablab.not_finite"  # curves of which points are left out, not being numbers
 CURVES = "curves.jsonl"
+LOSS = "train_loss_nats"
+PERPLEXITIES = {LOSS: "train_perplexity", "validation_loss_nats": "validation_perplexity"}
+CURVE_METRICS = frozenset({*PERPLEXITIES, *PERPLEXITIES.values(), "learning_rate", "gradient_norm", "tokens"})
+LIVE_METRICS = frozenset({"tokens_per_second", "model_flops_utilisation", "memory_bytes"})
+"""What is shown while a training goes on and stays beside what follows from the store."""
+MAX_LOSS_NATS = 700.0  # its exponential is still a number
 FILES = ("stage.json", "result.json", "manifest.json", "samples.json", CURVES)
 """Small files of a stage that become artifacts; corpora and weights stay in the store."""
 
@@ -39,25 +45,37 @@ def stage_run(view: StageView) -> RunSpec:
     points = tuple(_curves(view, started, finished))
     odd = sorted({point.name for point in points if not math.isfinite(point.value)})
     return RunSpec(
-        name=f"{view.kind} · {view.label or view.key[:8]}",
+        name=run_name(view.kind, view.label, view.key),
         content=json.dumps(view.result, sort_keys=True),
         status="finished",
         started_ms=started,
         finished_ms=finished,
-        params=dict(leaves(view.identity.get("params") or {})) | dict(leaves(numerics, "numerics.")),
+        params=params_of(view.identity) | dict(leaves(numerics, "numerics.")),
         metrics=dict(numbers(view.result)) | dict(numbers(costs, "cost/")),
         curves=tuple(point for point in points if math.isfinite(point.value)),
-        tags=_tags(view) | ({NOT_FINITE_TAG: ", ".join(odd)} if odd else {}),
+        tags=tags_of(view.key, view.kind, view.identity) | ({NOT_FINITE_TAG: ", ".join(odd)} if odd else {}),
         files={name: view.directory / name for name in FILES if (view.directory / name).is_file()},
+        beside=LIVE_METRICS,
     )
 
 
-def _tags(view: StageView) -> dict[str, str]:
-    inputs = dict(view.identity.get("inputs") or {})
+def run_name(kind: str, label: str, key: str) -> str:
+    """What the run of a stage is called."""
+    return f"{kind} · {label or key[:8]}"
+
+
+def params_of(identity: Mapping[str, Any]) -> dict[str, str]:
+    """A stage's own hashed parameters."""
+    return dict(leaves(identity.get("params") or {}))
+
+
+def tags_of(key: str, kind: str, identity: Mapping[str, Any]) -> dict[str, str]:
+    """What a stage is found by, and the keys of its inputs."""
+    inputs = dict(identity.get("inputs") or {})
     return {
-        KEY_TAG: view.key,
-        KIND_TAG: view.kind,
-        "ablab.revision": canonical_json(view.identity.get("revision")),
+        KEY_TAG: key,
+        KIND_TAG: kind,
+        "ablab.revision": canonical_json(identity.get("revision")),
         **{f"ablab.input.{name}": key for name, key in inputs.items()},
     }
 
@@ -70,7 +88,13 @@ def _curves(view: StageView, started: int, finished: int) -> Iterator[Point]:
     rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines() if line]
     last = max((row["step"] for row in rows), default=1)
     for row in rows:
-        time_ms = started + (finished - started) * row["step"] // max(last, 1)
-        for name, value in numbers(row):
-            if name != "step":
-                yield Point(safe_name(name), value, time_ms, row["step"])
+        yield from curve_points(row, started + (finished - started) * row["step"] // max(last, 1))
+
+
+def curve_points(row: Mapping[str, Any], time_ms: int) -> Iterator[Point]:
+    """The numbers of one step, and the perplexities of its losses."""
+    for name, value in numbers(row):
+        if name not in ("step", "time_ms"):
+            yield Point(safe_name(name), value, time_ms, row["step"])
+        if name in PERPLEXITIES and value < MAX_LOSS_NATS:
+            yield Point(PERPLEXITIES[name], math.exp(value), time_ms, row["step"])

@@ -20,6 +20,7 @@ from ablab.tracking.connection import (
     is_server,
 )
 from ablab.tracking.executions import NOTE_TAG, StageRun, note, publish_runs
+from ablab.tracking.live import LiveRun
 from ablab.tracking.models import publish_model
 from ablab.tracking.shared_view import VIEW_TAG, view_tag, view_url
 from ablab.tracking.stages import STAGES, find_stage, publish_stage
@@ -75,6 +76,11 @@ class Tracker:
         """The run id of a finished stage in the experiment `ablab/stages`."""
         with self._using() as client:
             return publish_stage(client, self._experiment(STAGES), view)
+
+    def publish_live(self, run: LiveRun) -> None:
+        """What a training that goes on has told since the last time, in its run in the experiment `ablab/stages`."""
+        with self._using() as client:
+            run.send(client, self._experiment(STAGES))
 
     def publish_model(self, train: StageView, step: int, tokenizer: Path, name: str, alias: str) -> str:
         """The id of the logged model of a training's checkpoint, registered as `models:/<name>@<alias>`."""

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ablab.errors import RunError
 from ablab.store.context import Measured, Progress, unheard
 from ablab.train.checkpoint import Checkpoints
 from ablab.train.data import Batches, Blocks
 from ablab.train.engine import Engine, StepReport
+from ablab.train.live import Live
 from ablab.train.ranks import Ranks
 from ablab.train.resume import ResumeStates
 from ablab.train.settings import TrainSettings
@@ -34,12 +35,14 @@ class Trainer:
     progress: Progress
     ranks: Ranks
     measured: Measured = unheard
+    live: Live = field(default_factory=Live)
 
     def run(self, engine: Engine) -> tuple[list[str], int]:
         """Train; returns the curves (a JSON line per step) and the step this attempt began from."""
         steps = self.settings.stop
         curves, start = self._resume(engine)
         reported = 0.0
+        self.live.begin()
         for step in range(start + 1, steps + 1):
             report = engine.step(self.batches.step(step - 1))
             self._check(report, step)
@@ -48,6 +51,7 @@ class Trainer:
                 self._checkpoint(step, engine, point, curves)
             else:
                 curves.append(_line(point))
+            self.live.add(point)
             if time.monotonic() - reported >= REPORT_SECONDS or step == steps:
                 self.progress(step, steps, "step", f"loss {report.loss_nats:.2f}")
                 reported = time.monotonic()
@@ -70,6 +74,7 @@ class Trainer:
 
     def _checkpoint(self, step: int, engine: Engine, point: dict[str, float], curves: list[str]) -> None:
         """Validate and write; the order of the writes makes a kill between any two of them harmless."""
+        began = time.monotonic()
         loss = self._validate(engine)
         if not math.isfinite(loss):
             raise self._diverged(step, f"validation loss is {loss}")
@@ -79,6 +84,7 @@ class Trainer:
         self.states.save(step, engine, curves, self.checkpoints)
         self.checkpoints.prune()
         self.measured(step, {VALIDATION: loss})
+        self.live.leave_out(time.monotonic() - began)
 
     def _validate(self, engine: Engine) -> float:
         blocks = min(len(self.validation), self.settings.schedule.validation_tokens // self.settings.model.context)

@@ -16,6 +16,7 @@ from ablab.train.data import Batches, BlockOrder, Blocks, PoolName
 from ablab.train.engine import Engine, numerics
 from ablab.train.hosts import train_on_hosts
 from ablab.train.launch import train_together
+from ablab.train.live import Live, LiveFile, speed
 from ablab.train.loop import Trainer
 from ablab.train.ranks import ALONE, Ranks, check_devices
 from ablab.train.resume import ResumeStates, began_with
@@ -29,7 +30,8 @@ def train(ctx: StageContext) -> dict[str, Any]:
     whole schedule. Writes `checkpoints/step-%08d/{config.json,model.safetensors}` (which ones: `train.checkpoint`) and
     `curves.jsonl`; `result["checkpoints"]` lists the kept ones, the curves hold the validation loss of all. Killed at
     any moment and started again with the same `work`, it gives the bytes of an undisturbed run. Fills `costs` with
-    `tokens` and `flops` of the whole training, and `tokens_per_second` and `resumed_from_step` of this attempt.
+    `tokens` and `flops` of the whole training; of this attempt with `resumed_from_step`, `tokens_per_second`,
+    `model_flops_utilisation` and `memory_bytes`.
 
     With `numerics.ranks` above 1 so many processes share the blocks of every step, on the machines of `ctx.hostfile`
     or on this one. Fills `record` with the DeepSpeed configuration, which is in `work/deepspeed.json` while it runs.
@@ -37,11 +39,11 @@ def train(ctx: StageContext) -> dict[str, Any]:
     Raises InputError for parameters or streams that cannot be used, RunError when the loss stops being finite.
     """
     settings = read_settings(ctx)
-    if settings.ranks > 1:
-        return train_together(ctx, settings.ranks)
     if ctx.hostfile is not None:
         return train_on_hosts(ctx, ctx.hostfile)
     check_devices(settings.device, settings.ranks)
+    if settings.ranks > 1:
+        return train_together(ctx, settings.ranks)
     return train_as(ALONE, ctx)
 
 
@@ -51,11 +53,11 @@ def train_as(ranks: Ranks, ctx: StageContext) -> dict[str, Any]:
     pools, validation = _open_streams(ctx, settings)
     sizes = {name: len(blocks) for name, blocks in pools.items()}
     order = BlockOrder(settings.seed, sizes.get("real", 0), sizes.get("synthetic", 0), settings.share)
-    checkpoints = Checkpoints(ctx.work, kept(settings), ranks)
-    trainer = Trainer(
     ctx.record["deepspeed"] = deepspeed_config(settings)
     if ranks.first:
         (ctx.work / "deepspeed.json").write_text(json.dumps(ctx.record["deepspeed"], indent=1), encoding="utf-8")
+    checkpoints = Checkpoints(ctx.work, kept(settings), ranks)
+    trainer = Trainer(
         settings=settings,
         batches=Batches(order, pools, settings.blocks_per_step),
         validation=validation,
@@ -64,16 +66,17 @@ def train_as(ranks: Ranks, ctx: StageContext) -> dict[str, Any]:
         progress=ctx.progress,
         ranks=ranks,
         measured=ctx.measured,
+        live=LiveFile(ctx.work, settings) if ranks.first else Live(),
     )
-    with numerics(settings), Engine(settings, ranks) as engine:
+    with trainer.live, numerics(settings), Engine(settings, ranks) as engine:
         began = time.monotonic()
         curves, start = trainer.run(engine)
         _record_costs(ctx, settings, start, time.monotonic() - began)
+    if trainer.states.other_ranks:
+        ctx.record["other_ranks"] = trainer.states.other_ranks
     if ranks.first:
         (ctx.out / "curves.jsonl").write_text("".join(curves), encoding="utf-8")
         checkpoints.publish(ctx.out)
-    if trainer.states.other_ranks:
-        ctx.record["other_ranks"] = trainer.states.other_ranks
     return _result(settings, order, checkpoints, curves)
 
 
@@ -104,7 +107,7 @@ def _record_costs(ctx: StageContext, settings: TrainSettings, start: int, second
     ctx.costs["flops"] = training_flops(settings.model, settings.vocab_size, tokens)
     ctx.costs["resumed_from_step"] = float(start)
     if done:
-        ctx.costs["tokens_per_second"] = done / seconds
+        ctx.costs.update(speed(settings, done / seconds))
 
 
 def _result(settings: TrainSettings, order: BlockOrder, checkpoints: Checkpoints, curves: list[str]) -> dict[str, Any]:
