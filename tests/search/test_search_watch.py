@@ -1,0 +1,163 @@
+"""At a checkpoint losses are compared with those of the same replicate at the same step, by the declared rule."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from optuna.trial import Trial, TrialState
+from study_helper import small_design
+
+from ablab.runner.plan import PlannedStage, make_plan
+from ablab.search import Behind, Categorical, Hyperband, Median, NoPruning, Objective, StudyDesign, Wilcoxon
+from ablab.search.check import study_faults
+from ablab.search.checkpoints import Watch
+from ablab.search.outcome import best_of
+from ablab.search.places import study_place
+from ablab.search.points import drawn
+from ablab.search.prepare import design_of
+from ablab.search.rows import rows_of
+from ablab.search.storage import IDENTITY, TrialStorage
+from ablab.search.trial import Stopped
+from ablab.spec import Replicate
+from ablab.spec.placement import Numerics
+from ablab.store import Store
+from experiments.scales import tiny
+
+PAIR = (Replicate(train_seed=1, generation_seed=1), Replicate(train_seed=2, generation_seed=2))
+STEPS = (5, 10, 15, 20)
+
+
+class Table:
+    """A study whose trainings are told losses, and not computed."""
+
+    def __init__(self, folder: Path, pruner: Any, **changes: Any) -> None:
+        self.design: StudyDesign = small_design(replicates=PAIR, checkpoint_pruner=pruner, **changes)
+        self.storage = TrialStorage(study_place(f"sqlite:///{folder / 's.db'}"), "s@1 tiny", self.design, data="d")
+        plan = make_plan(design_of("arm", tiny(), PAIR), {"arm": tiny()}, Store(folder / "store"), Numerics())
+        self.trainings: list[PlannedStage] = [plan.stages[lowered.roles["train"].key] for lowered in plan.arms["arm"]]
+
+    def rows(self) -> Any:
+        return rows_of(self.storage.trials(), self.design.space)
+
+    def begin(self) -> tuple[Trial, Watch]:
+        trial = self.storage.claim(99)
+        assert trial is not None
+        drawn(trial, self.design.space)
+        self.storage.note(trial, **{IDENTITY: f"trial {trial.number}"})
+        best = lambda: next(iter(best_of(self.rows(), self.design.directions)), None)  # noqa: E731
+        return trial, Watch(self.storage, trial, self.design, best)
+
+    def tell(self, watch: Watch, position: int, *losses: float) -> None:
+        for step, loss in zip(STEPS, losses, strict=False):
+            event = {"step": step, "seconds": step / 10, "values": {"validation_loss_nats": loss}}
+            watch.heard(self.trainings[position], event)
+
+    def complete(self, value: float, *replicates: tuple[float, ...]) -> None:
+        trial, watch = self.begin()
+        for position, losses in enumerate(replicates):
+            self.tell(watch, position, *losses)
+        self.storage.tell(trial, TrialState.COMPLETE, [value])
+
+
+def test_behind_compares_a_replicate_with_the_same_one_of_the_best_trial(tmp_path: Path) -> None:
+    table = Table(tmp_path, Behind(margin=5.0, after=10))
+    table.complete(9.0, (3.0, 2.5, 2.2, 2.0), (4.0, 3.5, 3.2, 3.0))
+    trial, watch = table.begin()
+    table.tell(watch, 1, 9.0, 3.5)  # far behind before its time, then as good as its own replicate
+    with pytest.raises(Stopped, match=r"stopped at step 10 of 20 of replicate 1: .* 11 % worse than that of trial 0"):
+        table.tell(watch, 0, 3.0, 2.6)
+    assert watch.seconds([]) == pytest.approx(2.0)
+    assert watch.seconds([table.trainings[1].key]) == pytest.approx(1.0)
+    table.storage.tell(trial, TrialState.PRUNED)
+    assert table.rows()[1].checkpoints == {0: {5: 3.0, 10: 2.6}, 1: {5: 9.0, 10: 3.5}}
+
+
+def test_a_training_at_its_last_checkpoint_is_not_stopped(tmp_path: Path) -> None:
+    table = Table(tmp_path, Behind(margin=5.0, after=20))
+    table.complete(9.0, (3.0, 2.5, 2.2, 2.0))
+    _, watch = table.begin()
+    table.tell(watch, 0, 9.0, 9.0, 9.0, 9.0)
+
+
+@pytest.mark.parametrize("direction", ["minimize", "maximize"])
+def test_optunas_median_sees_the_first_replicate_alone_whatever_the_direction(tmp_path: Path, direction: str) -> None:
+    metric = "perplexity" if direction == "minimize" else "reasoning"
+    objectives = (Objective(metric=metric, direction=direction),)
+    table = Table(tmp_path, Median(startup_trials=2, after=10), objectives=objectives)
+    for value in (1.0, 2.0, 3.0):
+        table.complete(value, (3.0, 2.5, 2.2, value), (9.0, 9.0, 9.0, 9.0))
+    trial, watch = table.begin()
+    table.tell(watch, 1, 9.0, 8.0)
+    table.tell(watch, 0, 9.0, 2.4)
+    with pytest.raises(Stopped, match="Optuna's median pruner"):
+        table.tell(watch, 0, 9.0, 2.4, 2.9)
+    sign = 1.0 if direction == "minimize" else -1.0
+    shown = table.storage.trials()[trial.number].intermediate_values
+    assert shown == {5: sign * 9.0, 10: sign * 2.4, 15: sign * 2.9}
+
+
+def test_optunas_hyperband_stops_the_worse_ones_of_a_rung(tmp_path: Path) -> None:
+    table = Table(tmp_path, Hyperband(after=5, reduction=2))
+    ended = []
+    for loss in (3.0, 3.1, 3.2, 3.3, 3.4, 3.5):  # every one is worse than all before
+        trial, watch = table.begin()
+        try:
+            table.tell(watch, 0, loss, loss, loss, loss)
+            table.storage.tell(trial, TrialState.COMPLETE, [loss])
+        except Stopped:
+            table.storage.tell(trial, TrialState.PRUNED)
+        ended.append(table.rows()[trial.number].state)
+    assert ended[0] == "complete" and "pruned" in ended
+
+
+def test_a_worker_that_takes_a_trial_over_goes_on_with_its_losses(tmp_path: Path) -> None:
+    table = Table(tmp_path, Behind(margin=5.0, after=10))
+    table.complete(9.0, (3.0, 2.5, 2.2, 2.0))
+    trial, watch = table.begin()
+    table.tell(watch, 0, 3.0)
+    again = Watch(table.storage, trial, table.design, lambda: None)
+    table.tell(again, 0, 3.0, 2.5)
+    assert table.rows()[1].checkpoints == {0: {5: 3.0, 10: 2.5}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"checkpoint_pruner": Behind(margin=1.0, after=20)}, "must be at most 15, the last checkpoint before the end"),
+        (
+            {
+                "checkpoint_pruner": Behind(margin=1.0, after=5),
+                "space": {"schedule.checkpoint_every": Categorical(choices=(5, 10))},
+            },
+            "schedule.checkpoint_every is searched",
+        ),
+        (
+            {
+                "checkpoint_pruner": Median(startup_trials=1, after=5),
+                "pruner": Wilcoxon(p=0.5, after=1),
+                "replicates": PAIR,
+            },
+            "excludes pruner 'wilcoxon'",
+        ),
+        (
+            {
+                "checkpoint_pruner": Hyperband(after=5, reduction=3),
+                "objectives": (
+                    Objective(metric="perplexity", direction="minimize"),
+                    Objective(metric="reasoning", direction="maximize"),
+                ),
+            },
+            "a study with 2 objectives cannot prune",
+        ),
+    ],
+)
+def test_a_rule_for_checkpoints_that_cannot_hold_is_refused(changes: dict[str, Any], words: str) -> None:
+    (fault,) = study_faults(small_design(**changes), "here")
+    assert fault.startswith("here: checkpoint_pruner") and words in fault
+
+
+def test_without_a_rule_a_design_is_what_it_was() -> None:
+    assert "checkpoint_pruner" not in small_design().canonical()
+    assert small_design().checkpoint_pruner == NoPruning()
