@@ -70,7 +70,10 @@ def reshaped(make_context: MakeContext, tmp_path_factory: pytest.TempPathFactory
     inputs = {name: str(path) for name, path in next(iter(grown.values())).inputs.items()}
     (folder / "plan.json").write_text(json.dumps({"inputs": inputs, "trainings": entries}))
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    commands = [[sys.executable, SCRIPT, folder / "plan.json", str(rank), "2", folder / "meeting"] for rank in (0, 1)]
+    commands = [
+        [sys.executable, str(SCRIPT), str(folder / "plan.json"), str(rank), "2", str(folder / "meeting")]
+        for rank in (0, 1)
+    ]
     ranks = [subprocess.Popen(command, env=environment) for command in commands]
     assert [rank.wait(timeout=300) for rank in ranks] == [0, 0]
     return grown, stopped

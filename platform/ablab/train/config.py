@@ -10,7 +10,7 @@ from typing import Any
 from ablab.errors import InputError, RunError
 from ablab.train.settings import TrainSettings
 
-UNBUILT = ("JIT load", "building extension", "Error compiling", "ninja")  # in what torch and DeepSpeed say
+UNBUILT = ("jit load", "building extension", "error compiling", "ninja is required")  # in what torch and DeepSpeed say
 
 
 def deepspeed_config(settings: TrainSettings) -> dict[str, Any]:
@@ -47,7 +47,7 @@ def telling_what_is_wrong(settings: TrainSettings) -> Iterator[None]:
         yield
     except (ValueError, TypeError, AssertionError, RuntimeError) as error:
         cause = " ".join(str(error).split())
-        if any(sign in cause for sign in UNBUILT):
+        if any(sign in cause.lower() for sign in UNBUILT):
             raise RunError(
                 f"DeepSpeed cannot build an operator that numerics.deepspeed asks for: {cause[:300]}",
                 "install a C++ compiler, ninja and the operator's library (Debian: g++ ninja-build libaio-dev), "

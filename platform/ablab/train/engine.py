@@ -7,6 +7,7 @@ Shapes: B blocks, T context, V vocabulary.
 from __future__ import annotations
 
 import contextlib
+import errno
 import gc
 import importlib.util
 import logging
@@ -24,6 +25,7 @@ from numpy.typing import NDArray
 
 from ablab.errors import RunError
 from ablab.models.llama import initialise, llama_config
+from ablab.train.compiled import compile_layers, telling_what_did_not_compile, uncompiled
 from ablab.train.config import deepspeed_config, telling_what_is_wrong
 from ablab.train.loss import LanguageModel
 from ablab.train.memory import telling_what_fits
@@ -32,6 +34,7 @@ from ablab.train.ranks import ALONE, Ranks
 from ablab.train.settings import TrainSettings
 from ablab.train.universal import reshaped
 
+UNWRITTEN = ("inline_container", "iostream error", "PytorchStreamWriter")  # torch says no more of a failed write
 TAG = "state"  # name that DeepSpeed gives its folder inside a resume state
 
 
@@ -72,6 +75,8 @@ class Engine:
                 config=deepspeed_config(settings),
                 dist_init_required=False,
             )[0]
+        if settings.compiled:
+            compile_layers(self._model)
         # Gradients of one rank are their own mean; ZeRO's stages do their bookkeeping there and keep it.
         self._engine.enable_backward_allreduce = settings.zero_stage > 0 or ranks.size > 1
 
@@ -85,7 +90,7 @@ class Engine:
 
     def step(self, blocks: NDArray[np.int64]) -> StepReport:
         """One optimizer step on blocks [B, T + 1], of which every rank takes an equal part; the loss is in fp32."""
-        with telling_what_fits(self._settings, lambda size: self._try(blocks[:size])):
+        with telling_what_fits(self._settings, lambda size: self._try(blocks[:size])), telling_what_did_not_compile():
             return self._step(blocks)
 
     def _step(self, blocks: NDArray[np.int64]) -> StepReport:
@@ -117,13 +122,14 @@ class Engine:
         self._module.zero_grad(set_to_none=True)
         missing = [p for p in self._model.parameters() if not self._engine.optimizer.state]
         state = [torch.ones_like(p, dtype=torch.float32) for p in missing for _ in range(2)]  # Adam's two moments
-        self._module(self._to_device(blocks)).backward()
+        with uncompiled():
+            self._module(self._to_device(blocks)).backward()
         del state
 
     def loss_sum_nats(self, blocks: NDArray[np.int64]) -> float:
         """Sum of the losses of all predicted tokens of blocks [B, T + 1], without a gradient."""
         self._module.eval()
-        with torch.no_grad():
+        with torch.no_grad(), uncompiled():
             total = float(self._module(self._to_device(blocks)))
         self._module.train()
         return total
@@ -138,7 +144,12 @@ class Engine:
 
     def save(self, directory: Path) -> None:
         """Write everything that continuing needs. The files are pickles: only load what you verified."""
-        self._engine.save_checkpoint(str(directory), tag=TAG, save_latest=False)
+        try:
+            self._engine.save_checkpoint(str(directory), tag=TAG, save_latest=False)
+        except RuntimeError as error:
+            if not any(sign in str(error) for sign in UNWRITTEN):
+                raise
+            raise OSError(errno.ENOSPC, "a state could not be written whole: full disk?", str(directory)) from error
 
     def load(self, directory: Path, saved_by: int) -> None:
         """Continue from what `save` wrote in `saved_by` ranks; the caller has verified the files."""
