@@ -7,6 +7,8 @@ import dataclasses
 import hashlib
 import io
 import re
+import shutil
+import subprocess
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
@@ -202,7 +204,34 @@ def test_latex_prints_specials_as_they_are() -> None:
     assert r"$-$1.5 \\" in text
     assert "{}[a]" in text
     assert text.count("{") - text.count(r"\{") == text.count("}") - text.count(r"\}")
-    assert latex("a\nb\x07") == "a b\ufffd"
+    assert latex("a\nb\x07") == "a b?"
+    assert latex("-1.5 [-2.0, +3] t1-g1 2025-01-02") == "$-$1.5 [$-$2.0, +3] t1-g1 2025-01-02"
+
+
+def test_a_table_of_many_rows_is_several_that_fit_a_page() -> None:
+    rows = tuple((f"arm-{number}", str(number)) for number in range(100))
+    text = to_latex(dataclasses.replace(TABLE, rows=rows, marks=(), notes=("once",)))
+    assert text.count(r"\begin{table}") == text.count(r"\end{table}") == 3
+    assert all(f"arm-{number} &" in text for number in range(100))
+    assert text.count("once") == 1
+    assert len(set(re.findall(r"\\label\{(.*?)\}", text))) == 3
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
+def test_latex_compiles_whatever_the_names_and_nothing_leaves_the_page(material: Material, tmp_path: Path) -> None:
+    build_report(material, tmp_path / "report")
+    wide = Table("wide", HOSTILE, ("a", *"bcdefghij"), ((HOSTILE, *["語 é \\ {"] * 9),) * 60, notes=(LATEX_SPECIALS,))
+    (tmp_path / "report" / "tables" / "wide.tex").write_text(to_latex(wide), "utf-8")
+    names = sorted(path.name for path in (tmp_path / "report" / "tables").glob("*.tex"))
+    body = "".join(rf"\input{{report/tables/{name}}}\clearpage" for name in names)
+    head = r"\documentclass{article}\usepackage{booktabs}\usepackage{graphicx}\begin{document}"
+    (tmp_path / "paper.tex").write_text(f"{head}{body}\\end{{document}}", "utf-8")
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "-no-shell-escape", "paper.tex"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, errors="replace", check=False)
+    assert done.returncode == 0, done.stdout[-2000:]
+    assert "Overfull" not in done.stdout
+    assert "Float too large" not in done.stdout
+    assert len(names) > 5
 
 
 def test_csv_cells_are_no_formulas_and_numbers_stay_numbers() -> None:

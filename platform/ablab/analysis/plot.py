@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ablab.analysis.comparison import Comparison, Metric
+from ablab.analysis.comparison import Comparison, Effect, Metric
 from ablab.analysis.table import HEADLINE, MANY_ARMS
 
 # Okabe & Ito (2008): told apart with every kind of colour vision; markers differ too, for print in grey.
@@ -26,6 +26,13 @@ def plot_effects(comparison: Comparison, path: Path) -> None:
     figure = _panels(comparison) if len(comparison.arms) > MANY_ARMS else _side_by_side(comparison)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=160, metadata=undated(path))
+
+
+def axis_limit(effects: Sequence[Effect]) -> float:
+    """Of an axis that shows every estimate and nine of ten intervals whole: two replicates make some endless."""
+    ends = sorted(max(-e.interval.low, e.interval.high) for e in effects if e.interval is not None)
+    widest = ends[int(0.9 * (len(ends) - 1))] if ends else 0.0
+    return 1.1 * max([widest, *(abs(effect.estimate) for effect in effects)]) or 1.0
 
 
 def make_figure(width: float, height: float) -> Any:
@@ -114,6 +121,10 @@ def _draw(axis: Any, comparison: Comparison, arms: Sequence[str], metrics: Seque
         axis.axhline(row * step - 1, color="#DDDDDD", linewidth=0.6, zorder=0)
     axis.set_yticks([row * step + (len(arms) - 1) / 2 for row in range(len(metrics))], [m.name for m in metrics])
     axis.set_ylim(len(metrics) * step - 1.0, -1.0)
+    limit = axis_limit(
+        [e for arm in arms for m in metrics if (e := comparison.effect(arm, comparison.control, m.name))]
+    )
+    axis.set_xlim(-limit, limit)
     axis.tick_params(axis="y", length=0)
     axis.spines[["top", "right", "left"]].set_visible(False)
     perplexity = metrics[0].kind == "perplexity"

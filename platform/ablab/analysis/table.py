@@ -241,7 +241,7 @@ ORACLE_CAUTION = (
 )
 
 
-def oracle_columns(found: Oracle) -> tuple[tuple[str, ...], list[Column]]:
+def _oracle_columns(found: Oracle) -> tuple[tuple[str, ...], list[Column]]:
     """Rows (suites, their mean, the study's mean relative change) and columns (every arm twice: oracle, held-out)."""
     metrics = tuple(dict.fromkeys(effect.metric for effect in found.effects))
     by_arm = {one.arm: one for one in found.relative}
@@ -267,7 +267,7 @@ def _print_oracle(comparison: Comparison, console: Console) -> None:
     if found is None or not found.effects:
         return
     console.print(Text(oracle_title(found), style="bold"))
-    rows, columns = oracle_columns(found)
+    rows, columns = _oracle_columns(found)
     _print_blocks(console, Grid(rows, tuple(columns), frozenset({len(rows) - 2})))
     console.print(Padding(Text(ORACLE_CAUTION, style="dim"), (0, 0, 0, 2), expand=False))
 

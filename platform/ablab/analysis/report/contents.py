@@ -8,7 +8,7 @@ from ablab.analysis.comparison import ClaimResult, Comparison, Effect, Inference
 from ablab.analysis.report.material import Material, TaskEffect
 from ablab.analysis.report.tables import Table
 from ablab.analysis.study import MU_DELTA_REL
-from ablab.analysis.table import ORACLE_CAUTION, effect_column, oracle_columns, oracle_title, score_columns
+from ablab.analysis.table import ORACLE_CAUTION, effect_column, oracle_title, score_columns
 
 NOTHING = "–"
 SCOPES: dict[Inference, str] = {
@@ -173,17 +173,20 @@ def _relative_rows(one: RelativeChange) -> Iterator[tuple[str, ...]]:
 
 
 def oracle_table(material: Material) -> Table | None:
-    """The study's procedure with its own checkpoint rule; None without learning curves."""
+    """The study's procedure with its own checkpoint rule, one row each; None without learning curves."""
     found = material.comparison.oracle
     if found is None or not found.effects:
         return None
-    names, columns = oracle_columns(found)
-    rows = tuple((name, *(c.cells[row].plain for c in columns)) for row, name in enumerate(names))
-    marks = tuple("headline" if row >= len(names) - 2 else "" for row in range(len(names)))
-    notes = (ORACLE_CAUTION,)
-    return Table(
-        "oracle", oracle_title(found), ("metric", *(c.header for c in columns)), rows, marks=marks, notes=notes
-    )
+    relative = {one.arm: one for one in found.relative}
+    rows: list[tuple[str, ...]] = []
+    for arm in relative:
+        for effect in (one for one in found.effects if one.arm == arm):
+            low, high = _number(effect.low, "+z.2f"), _number(effect.high, "+z.2f")
+            interval = NOTHING if effect.low is None else f"[{low}, {high}]"
+            rows.append((arm, effect.metric, f"{effect.estimate:+z.2f}", interval, f"{effect.held_out:+z.2f}"))
+        rows.append((arm, f"{relative[arm].name}, %", _number(relative[arm].mean, "+z.2f"), "", ""))
+    head = ("arm", "suite", "oracle", "study's bootstrap", "held-out")
+    return Table("oracle", oracle_title(found), head, tuple(rows), left=2, notes=(ORACLE_CAUTION,))
 
 
 def components_table(material: Material) -> Table | None:

@@ -11,8 +11,8 @@ from itertools import cycle
 from pathlib import Path
 from typing import Any
 
-from ablab.analysis.comparison import Effect, Metric
-from ablab.analysis.plot import COLOURS, MARKERS, PANELS_ACROSS, make_figure, plot_effects, undated
+from ablab.analysis.comparison import Metric
+from ablab.analysis.plot import COLOURS, MARKERS, PANELS_ACROSS, axis_limit, make_figure, plot_effects, undated
 from ablab.analysis.report.material import FactorCurve, Line, Material, ScoreCurves, TaskEffect
 from ablab.analysis.report.tasks import by_suite
 from ablab.analysis.table import HEADLINE
@@ -91,7 +91,7 @@ def _figures(material: Material, named: Callable[[str, str, str], Drawn]) -> Ite
 def _scope(material: Material) -> str:
     return (
         f"Paired differences from {material.comparison.control}; 95 % intervals for new replicates and new items, as "
-        "far as the notes below say."
+        "far as the notes below say. Intervals that leave the axis are cut."
     )
 
 
@@ -142,20 +142,15 @@ def _task_figure(material: Material, tasks: Sequence[TaskEffect]) -> Any:
         axis.spines[["top", "right", "left"]].set_visible(False)
     axes[0].set_yticks(range(len(names)), names)
     axes[0].set_ylim(len(names) - 0.4, -0.6)
-    limit = _limit([one.effect for one in tasks])
+    limit = axis_limit([one.effect for one in tasks])
     axes[0].set_xlim(-limit, limit)
     figure.supxlabel(f"difference from {material.comparison.control} in points", fontsize=9)
     return figure
 
 
-def _limit(effects: Sequence[Effect]) -> float:
-    """Of an axis that shows every estimate and nine of ten intervals whole: two replicates make some endless."""
-    ends = sorted(max(-e.interval.low, e.interval.high) for e in effects if e.interval is not None)
-    widest = ends[int(0.9 * (len(ends) - 1))] if ends else 0.0
-    return 1.1 * max([widest, *(abs(effect.estimate) for effect in effects)]) or 1.0
-
-
 def _learning_figure(material: Material) -> Any:
+    from matplotlib.ticker import EngFormatter, MaxNLocator
+
     panels = [
         (title, lines)
         for title, lines in (("training loss", material.curves.train), ("validation loss", material.curves.validation))
@@ -169,6 +164,8 @@ def _learning_figure(material: Material) -> Any:
             draw_line(axis, line, styles[line.arm], markers=title == "validation loss")
         axis.set_title(title, fontsize=10)
         axis.set_xlabel("tokens seen", fontsize=9)
+        axis.xaxis.set_major_locator(MaxNLocator(5))
+        axis.xaxis.set_major_formatter(EngFormatter(sep=""))
         axis.set_ylabel("nats per token", fontsize=9)
         _plain_axis(axis)
     handles, labels = axes[-1].get_legend_handles_labels()

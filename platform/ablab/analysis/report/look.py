@@ -34,7 +34,7 @@ tr.headline > * { font-weight: 600; }
 .mono caption { font-family: system-ui, -apple-system, "Segoe UI", "DejaVu Sans", Arial, sans-serif;
   font-size: .875rem; }
 .mono td, .mono th { overflow-wrap: anywhere; min-width: 4rem; }
-#sizes table { font-size: .78rem; }
+#sizes table { font-size: .74rem; } #sizes th, #sizes td { padding-right: .3rem; } #sizes .n { padding-left: .4rem; }
 #sizes td { white-space: nowrap; }
 .claims { list-style: none; padding: 0; margin: 0; }
 .claims li { display: grid; grid-template-columns: 9.5rem 1fr; gap: .1rem 1rem; padding: .65rem 0;

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import html
 import io
+import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ LATEX = {
     "<": r"\textless{}",
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
-    '"': r"\textquotedbl{}",
+    '"': "''",
     "±": r"$\pm$",
     "−": r"$-$",
     "×": r"$\times$",
@@ -38,6 +39,8 @@ LATEX = {
     "≠": r"$\neq$",
     "\u00a0": "~",
 }
+MINUS = re.compile(r"(?<![\w.)-])-(?=\d)")  # of a number, not a hyphen
+LATEX_WIDTH, LATEX_ROWS = 72, 42  # characters that fit a line of text, and rows that fit a page, with some to spare
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet would compute such a cell
 
 
@@ -92,33 +95,46 @@ def _side(table: Table, column: int) -> str:
 
 
 def to_latex(table: Table) -> str:
-    """A `table` environment for `\\usepackage{booktabs}`; nothing else is needed."""
+    """A `table` environment for `\\usepackage{booktabs}`, and `graphicx` where it is too wide for a column of text.
+
+    Of more rows than a page holds it is several tables.
+    """
+    parts = [table.rows[at : at + LATEX_ROWS] for at in range(0, len(table.rows), LATEX_ROWS)] or [()]
+    return "\n".join(_latex_part(table, rows, number, len(parts)) for number, rows in enumerate(parts, 1))
+
+
+def _latex_part(table: Table, rows: Sequence[Sequence[str]], number: int, of: int) -> str:
+    part = f" ({number} of {of})" if of > 1 else ""
+    cells = [table.header, *rows]
+    width = sum(max(len(row[at]) for row in cells) + 2 for at in range(len(table.header)))
+    fit, end = (r"\resizebox{\linewidth}{!}{", "}") if width > LATEX_WIDTH else ("", "")
     lines = [
         r"\begin{table}",
         r"\centering",
-        rf"\caption{{{latex(table.title)}}}",
-        rf"\label{{tab:{table.name}}}",
-        rf"\begin{{tabular}}{{{'l' * table.left}{'r' * (len(table.header) - table.left)}}}",
+        rf"\caption{{{latex(table.title + part)}}}",
+        rf"\label{{tab:{table.name}{f'-{number}' if of > 1 else ''}}}",
+        rf"{fit}\begin{{tabular}}{{{'l' * table.left}{'r' * (len(table.header) - table.left)}}}",
         r"\toprule",
         " & ".join(map(latex, table.header)) + r" \\",
         r"\midrule",
-        *(" & ".join(map(latex, row)) + r" \\" for row in table.rows),
+        *(" & ".join(map(latex, row)) + r" \\" for row in rows),
         r"\bottomrule",
-        r"\end{tabular}",
-        *(rf"\par\footnotesize {latex(note)}" for note in table.notes),
+        rf"\end{{tabular}}{end}",
+        *(rf"\par\footnotesize {latex(note)}" for note in (table.notes if number == of else ())),
         r"\end{table}",
     ]
     return "\n".join(lines) + "\n"
 
 
 def latex(text: str) -> str:
-    """Text that LaTeX prints as it is; a leading minus of a number becomes a real one, line breaks become blanks."""
+    """Text that LaTeX prints as it is, letters beyond Latin-1 as question marks.
+
+    The minus of a number becomes a real one, line breaks become blanks.
+    """
     flat = " ".join(plain(text).replace("\u00a0", "\ue000").split()).replace("\ue000", "\u00a0")
-    number = flat[:1] == "-" and flat[1:2].isdigit()
-    escaped = "".join(LATEX.get(letter, letter) for letter in (flat[1:] if number else flat))
+    escaped = "".join(LATEX.get(letter, letter if letter <= "\u00ff" else "?") for letter in MINUS.sub("−", flat))
     # a row that begins with [ would be read as the optional argument of the \\ before it
-    guarded = f"{{}}{escaped}" if escaped.startswith(("[", "*")) else escaped
-    return f"$-${guarded}" if number else guarded
+    return f"{{}}{escaped}" if escaped.startswith(("[", "*")) else escaped
 
 
 def to_csv(table: Table) -> str:
