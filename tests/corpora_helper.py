@@ -5,9 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ablab.spec import BabyLMSource, BabyLMSuite, Recipe, edit
+import pytest
+
+from ablab.corpora.resolve import resolve_recipe
+from ablab.corpora.streams import read_documents
+from ablab.errors import InputError
+from ablab.spec import BabyLMSource, BabyLMSuite, Recipe, Replicate, edit, lower
 from experiments.scales import tiny
 
+REPLICATE = Replicate(train_seed=1, generation_seed=1)
 WORLD = {
     "kind": "microworld",
     "name": "world",
@@ -56,3 +62,27 @@ def first_source(resolved: Recipe) -> BabyLMSource:
 def file_suites(resolved: Recipe) -> list[BabyLMSuite]:
     """The suites that come from files."""
     return [suite for suite in resolved.evaluation.suites if isinstance(suite, BabyLMSuite)]
+
+
+def texts(count: int, seed: int = 0) -> list[str]:
+    """The documents of `documents`, one by one."""
+    return documents(count, seed).strip().split("\n\n")
+
+
+def build_corpus(run_stage: Any, resolved: Recipe) -> Path:
+    """The directory of the recipe's corpus stage."""
+    stage = lower(resolved, REPLICATE).roles["corpus"]
+    directory: Path = run_stage("corpus", stage.params, {}, stage.locations)
+    return directory
+
+
+def held(directory: Path, split: str) -> list[str]:
+    """The texts of a split of a corpus directory."""
+    return [text for _, _, text in read_documents(directory, split)]
+
+
+def faults(*arguments: Any) -> tuple[str, ...]:
+    """Why a recipe cannot be resolved."""
+    with pytest.raises(InputError) as caught:
+        resolve_recipe(*arguments)
+    return caught.value.faults

@@ -12,23 +12,16 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from corpora_helper import documents, recipe
+from corpora_helper import REPLICATE, build_corpus, faults, held, recipe, texts
 
 from ablab.corpora.hub import ContentDigest, hub_folder
 from ablab.corpora.resolve import resolve_recipe
 from ablab.corpora.saved import dataset_texts
 from ablab.corpora.splits import SPLITS
-from ablab.corpora.streams import read_documents
-from ablab.errors import InputError, RunError
-from ablab.spec import HubSource, Recipe, Replicate, lower
+from ablab.errors import RunError
+from ablab.spec import HubSource, Recipe, lower
 
-REPLICATE = Replicate(train_seed=1, generation_seed=1)
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
-
-
-def texts(count: int, seed: int = 0) -> list[str]:
-    rows: list[str] = documents(count, seed).strip().split("\n\n")
-    return rows
 
 
 ROWS = {"train": texts(80), "validation": texts(12, 1), "test": texts(12, 2)}
@@ -80,22 +73,6 @@ def resolved_source(resolved: Recipe) -> HubSource:
     return found
 
 
-def build(run_stage: Any, resolved: Recipe) -> Path:
-    stage = lower(resolved, REPLICATE).roles["corpus"]
-    directory: Path = run_stage("corpus", stage.params, {}, stage.locations)
-    return directory
-
-
-def held(directory: Path, split: str) -> list[str]:
-    return [text for _, _, text in read_documents(directory, split)]
-
-
-def faults(*arguments: Any) -> tuple[str, ...]:
-    with pytest.raises(InputError) as caught:
-        resolve_recipe(*arguments)
-    return caught.value.faults
-
-
 def test_a_fetched_dataset_becomes_digests_of_its_content(run_stage: Any, tmp_path: Path) -> None:
     folder = fetched(tmp_path, {**ROWS, "train": [*ROWS["train"], " \n"]})
     resolved = resolve_recipe(recipe([hub()]), tmp_path)
@@ -105,7 +82,7 @@ def test_a_fetched_dataset_becomes_digests_of_its_content(run_stage: Any, tmp_pa
         "train": content([*ROWS["train"], " \n"]),
     }
     assert found.paths == {split: str(folder / f"{split}.parquet") for split in ROWS}
-    directory = build(run_stage, resolved)
+    directory = build_corpus(run_stage, resolved)
     assert sorted(held(directory, "train") + held(directory, "seed")) == sorted(ROWS["train"])
     assert sorted(held(directory, "test")) == sorted(ROWS["test"])
 
@@ -118,7 +95,7 @@ def test_a_saved_dataset_is_read_as_datasets_reads_it(dataset: Path, run_stage: 
         assert list(dataset_texts(dataset / split, "text")) == list(theirs[split]["text"]) == rows
     resolved = resolve_recipe(recipe([saved(dataset)]), tmp_path)
     assert resolved_source(resolved).digests == {split: content(rows) for split, rows in ROWS.items()}
-    directory = build(run_stage, resolved)
+    directory = build_corpus(run_stage, resolved)
     assert sorted(text for split in SPLITS for text in held(directory, split)) == sorted(
         row for rows in ROWS.values() for row in rows
     )
@@ -142,7 +119,7 @@ def test_a_dataset_without_splits_gives_its_held_out_documents_from_train(run_st
     resolved = resolve_recipe(recipe([stated]), tmp_path)
     assert resolved_source(resolved).repo == str(tmp_path / "one")
     assert resolve_recipe(resolved, Path("/nowhere")) == resolved
-    directory = build(run_stage, resolved)
+    directory = build_corpus(run_stage, resolved)
     found = {split: held(directory, split) for split in SPLITS}
     assert sorted(text for of in found.values() for text in of) == sorted(texts(150))
     assert all(8 < len(found[split]) < 45 for split in ("validation", "test"))
@@ -236,7 +213,7 @@ def test_a_dataset_that_changes_after_resolving_stops_the_stage(run_stage: Any, 
     resolved = resolve_recipe(recipe([hub(words=1_000)]), tmp_path)
     pq.write_table(pa.table({"text": [*ROWS["train"][:-1], "another"]}), folder / "train.parquet")
     with pytest.raises(RunError, match=r"train\.parquet changed since the run began \(its content"):
-        build(run_stage, resolved)
+        build_corpus(run_stage, resolved)
 
 
 def test_fewer_words_than_a_share_of_a_dataset_are_said_with_the_numbers(dataset: Path, tmp_path: Path) -> None:

@@ -12,26 +12,18 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from corpora_helper import WORLD, documents, recipe, source
+from corpora_helper import REPLICATE, WORLD, build_corpus, documents, faults, held, recipe, source, texts
 
 from ablab.corpora.fingerprints import fingerprint
 from ablab.corpora.resolve import resolve_recipe
 from ablab.corpora.splits import SPLITS
-from ablab.corpora.streams import read_documents
 from ablab.errors import InputError, RunError
-from ablab.spec import FileSource, Recipe, Replicate, edit, lower
-
-REPLICATE = Replicate(train_seed=1, generation_seed=1)
+from ablab.spec import FileSource, Recipe, edit, lower
 
 
 def files(name: str = "mine", **changes: Any) -> dict[str, Any]:
     stated = {"kind": "files", "name": name, "train": ["books/*"], "words": None, "evaluation_words": None}
     return stated | {"held_out_share": 0.2} | changes
-
-
-def texts(count: int, seed: int = 0) -> list[str]:
-    rows: list[str] = documents(count, seed).strip().split("\n\n")
-    return rows
 
 
 def write(folder: Path, name: str, rows: list[str]) -> Path:
@@ -54,22 +46,6 @@ def resolved_source(resolved: Recipe) -> FileSource:
     return found
 
 
-def build(run_stage: Any, resolved: Recipe) -> Path:
-    stage = lower(resolved, REPLICATE).roles["corpus"]
-    directory: Path = run_stage("corpus", stage.params, {}, stage.locations)
-    return directory
-
-
-def held(directory: Path, split: str) -> list[str]:
-    return [text for _, _, text in read_documents(directory, split)]
-
-
-def faults(*arguments: Any) -> tuple[str, ...]:
-    with pytest.raises(InputError) as caught:
-        resolve_recipe(*arguments)
-    return caught.value.faults
-
-
 def test_patterns_become_sorted_paths_with_digests_and_formats(tmp_path: Path) -> None:
     paths = [write(tmp_path, f"books/{name}", texts(20, i)) for i, name in enumerate(("b.txt", "c.jsonl", "a.parquet"))]
     stated = files(train=["books/*.txt", "books/[ac].*", str(tmp_path / "books" / "b.txt")])
@@ -83,7 +59,7 @@ def test_the_corpus_holds_the_documents_of_all_files_whatever_their_format(run_s
     names = ("a.txt", "b.jsonl.gz", "c.parquet")
     for i, name in enumerate(names):
         write(tmp_path, f"books/{name}", texts(40, i))
-    directory = build(run_stage, resolve_recipe(recipe([files()]), tmp_path))
+    directory = build_corpus(run_stage, resolve_recipe(recipe([files()]), tmp_path))
     found = {split: held(directory, split) for split in SPLITS}
     assert sorted(text for of in found.values() for text in of) == sorted(t for i in range(3) for t in texts(40, i))
     order = [text for i in range(3) for text in texts(40, i)]
@@ -95,7 +71,7 @@ def test_a_document_stays_in_its_split_whatever_else_the_source_holds(run_stage:
     seen: dict[bytes, str] = {}
     for rows in (texts(100), texts(100, 5) + texts(100)[::-1]):
         write(tmp_path, "books/a.jsonl", rows)
-        directory = build(run_stage, resolve_recipe(recipe([files()]), tmp_path))
+        directory = build_corpus(run_stage, resolve_recipe(recipe([files()]), tmp_path))
         for split in ("validation", "test"):
             for text in held(directory, split):
                 assert seen.setdefault(fingerprint(text), split) == split
@@ -107,7 +83,7 @@ def test_a_document_stays_in_its_split_whatever_else_the_source_holds(run_stage:
 def test_files_of_its_own_take_the_place_of_held_out_documents(run_stage: Any, tmp_path: Path) -> None:
     write(tmp_path, "books/a.txt", texts(100))
     write(tmp_path, "test.jsonl", texts(12, 1))
-    directory = build(run_stage, resolve_recipe(recipe([files(test=["test.jsonl"])]), tmp_path))
+    directory = build_corpus(run_stage, resolve_recipe(recipe([files(test=["test.jsonl"])]), tmp_path))
     assert sorted(held(directory, "test")) == sorted(texts(12, 1))
     assert set(held(directory, "validation")) < set(texts(100))
 
@@ -121,7 +97,7 @@ def test_a_share_becomes_words_and_leaves_the_key_of_the_words(run_stage: Any, t
     assert resolved_source(shared).words == 2_000 and resolved_source(shared).share is None
     assert shared.corpus.words is None
     assert lower(shared, REPLICATE).roles["corpus"].key == lower(stated, REPLICATE).roles["corpus"].key
-    result = json.loads((build(run_stage, shared) / "result.json").read_text())
+    result = json.loads((build_corpus(run_stage, shared) / "result.json").read_text())
     words = result["sources"]["mine"]["train"]["words"] + result["sources"]["mine"]["seed"]["words"]
     assert 2_000 - 26 < words <= 2_000
 
@@ -248,10 +224,10 @@ def test_a_file_that_changes_after_resolving_stops_the_stage(run_stage: Any, tmp
     resolved = resolve_recipe(recipe([files(words=500)]), tmp_path)
     write(tmp_path, "books/b.parquet", texts(61, 9))  # of which nothing is needed for 500 words
     with pytest.raises(RunError, match=r"b\.parquet changed since the run began"):
-        build(run_stage, resolved)
+        build_corpus(run_stage, resolved)
     write(tmp_path, "books/a.jsonl", ["short"]).write_text("{")
     with pytest.raises(RunError, match=r"a\.jsonl: line 1 is not JSON"):
-        build(run_stage, resolved)
+        build_corpus(run_stage, resolved)
 
 
 def test_counts_are_remembered_until_a_file_or_the_cut_changes(tmp_path: Path) -> None:
@@ -280,7 +256,7 @@ def test_a_vocabulary_that_a_small_corpus_does_not_support_is_said_before_anythi
     largest = int(fault.partition("supports (")[2].split()[0])
     resolved = resolve_recipe(edit(declared, {"tokenizer.vocab_size": largest}), tmp_path, cache)
     roles = lower(resolved, REPLICATE).roles
-    corpus = build(run_stage, resolved)
+    corpus = build_corpus(run_stage, resolved)
     made = run_stage("tokenizer", roles["tokenizer"].params, {"corpus": corpus})
     assert json.loads((made / "result.json").read_text())["vocab_size"] == largest
     with pytest.raises(RunError, match=rf"supports \({largest} entries\)"):
@@ -298,6 +274,6 @@ def test_a_source_of_files_and_one_of_the_babylm_layout_make_one_corpus(
     write(tmp_path, "books/a.txt", texts(60))
     folder = layout({"one": {"train": documents(60, 7), "validation": documents(12, 8), "test": documents(12, 9)}})
     resolved = resolve_recipe(recipe([files(), source("one", folder)]), tmp_path)
-    result = json.loads((build(run_stage, resolved) / "result.json").read_text())
+    result = json.loads((build_corpus(run_stage, resolved) / "result.json").read_text())
     assert result["sources"].keys() == {"mine", "one"}
     assert result["sources"]["one"]["test"]["documents"] == 12

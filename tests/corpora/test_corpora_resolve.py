@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from corpora_helper import WORLD, documents, file_suites, first_source, recipe, source
+from corpora_helper import WORLD, documents, faults, file_suites, first_source, recipe, source
 
 from ablab.corpora.resolve import corpus_line, resolve_recipe
-from ablab.errors import InputError
 from ablab.spec import Replicate, lower
 
 PAIR = '{"sentence_good": "She sees herself.", "sentence_bad": "She sees himself."}\n'
@@ -31,12 +30,6 @@ def pairs(folder: Path, **files: str) -> Path:
     for name, text in files.items():
         (folder / f"{name}.jsonl").write_text(text)
     return folder
-
-
-def faults(*arguments: Any) -> tuple[str, ...]:
-    with pytest.raises(InputError) as caught:
-        resolve_recipe(*arguments)
-    return caught.value.faults
 
 
 def test_resolving_gives_digests_and_absolute_paths(layout: Any, tmp_path: Path) -> None:

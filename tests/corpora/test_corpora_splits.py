@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from corpora_helper import WORLD, documents, first_source, recipe, source
+from corpora_helper import WORLD, build_corpus, documents, first_source, held, recipe, source
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -18,21 +18,11 @@ from ablab.corpora.sources import FILES
 from ablab.corpora.splits import SPLITS, build_splits
 from ablab.corpora.streams import read_documents
 from ablab.errors import InputError, RunError
-from ablab.spec import Recipe, Replicate, edit, lower
-
-
-def build_corpus(run_stage: Any, resolved: Recipe) -> Path:
-    stage = lower(resolved, Replicate(train_seed=1, generation_seed=1)).roles["corpus"]
-    directory: Path = run_stage("corpus", stage.params, {}, stage.locations)
-    return directory
+from ablab.spec import edit
 
 
 def unheard(words: int) -> None:
     assert words > 0
-
-
-def texts(directory: Path, split: str) -> list[str]:
-    return [text for _, _, text in read_documents(directory, split)]
 
 
 def two_sources(layout: Any, train: int = 60) -> Path:
@@ -52,7 +42,7 @@ def test_splits_are_disjoint_and_complete(layout: Any, run_stage: Any, tmp_path:
         run_stage, resolve_recipe(recipe([source("one", folder), source("two", folder)]), tmp_path)
     )
     result = json.loads((directory / "result.json").read_text())
-    marks = [fingerprint(text) for split in SPLITS for text in texts(directory, split)]
+    marks = [fingerprint(text) for split in SPLITS for text in held(directory, split)]
     assert len(marks) == len(set(marks)) == 2 * (60 + 12 + 12)
     assert result["duplicates_removed"] == 0
     for split in SPLITS:
@@ -103,7 +93,7 @@ def test_no_document_is_in_two_splits_whatever_the_files_share(
         assert "duplicates" in str(error)
         assert not kept["validation"] or len(kept["train"]) < 2
         return
-    found = {split: [fingerprint(text) for text in texts(out, split)] for split in SPLITS}
+    found = {split: [fingerprint(text) for text in held(out, split)] for split in SPLITS}
     assert all(len(set(of)) == len(of) for of in found.values())
     assert set(found["test"]) == kept["test"]
     assert set(found["validation"]) == kept["validation"]
@@ -124,8 +114,8 @@ def test_of_equal_documents_the_held_out_one_is_kept(layout: Any, run_stage: Any
         }
     )
     directory = build_corpus(run_stage, resolve_recipe(recipe([source("one", folder)]), tmp_path))
-    assert shared in texts(directory, "test")
-    assert shared not in texts(directory, "train") + texts(directory, "seed")
+    assert shared in held(directory, "test")
+    assert shared not in held(directory, "train") + held(directory, "seed")
     assert json.loads((directory / "result.json").read_text())["duplicates_removed"] == 2
 
 
@@ -141,7 +131,7 @@ def test_the_choice_of_prompts_does_not_depend_on_the_order_of_documents(layout:
             value: folder / FILES[s] / f"one.{FILES[s]}" for s, value in first_source(resolved).digests.items()
         }
         build_splits(resolved.corpus, locations, tmp_path, tmp_path, unheard)
-        chosen.append(set(texts(tmp_path, "seed")))
+        chosen.append(set(held(tmp_path, "seed")))
     assert len(chosen[0]) == 4
     assert chosen[0] == chosen[1]
 
@@ -149,7 +139,7 @@ def test_the_choice_of_prompts_does_not_depend_on_the_order_of_documents(layout:
 def test_another_split_seed_chooses_other_prompts(run_stage: Any, tmp_path: Path) -> None:
     tiny = recipe([WORLD])
     seeds = [
-        texts(build_corpus(run_stage, resolve_recipe(edit(tiny, {"corpus.split_seed": seed}), tmp_path)), "seed")
+        held(build_corpus(run_stage, resolve_recipe(edit(tiny, {"corpus.split_seed": seed}), tmp_path)), "seed")
         for seed in (1, 2)
     ]
     assert len(seeds[0]) == len(seeds[1]) > 5
@@ -223,7 +213,7 @@ def test_real_text_has_no_document_in_two_splits(shared_data: Path, run_stage: A
     names = ("childes", "gutenberg", "simple_wiki")
     sources = [source(name, "corpora/babylm", words=60_000, evaluation_words=10_000) for name in names]
     directory = build_corpus(run_stage, resolve_recipe(recipe(sources), shared_data, tmp_path / "files.json"))
-    marks = [fingerprint(text) for split in SPLITS for text in texts(directory, split)]
+    marks = [fingerprint(text) for split in SPLITS for text in held(directory, split)]
     assert len(marks) == len(set(marks))
     result = json.loads((directory / "result.json").read_text())
     assert 170_000 < sum(result["splits"][split]["words"] for split in ("train", "seed")) <= 180_000
