@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-CACHE_VERSION = 2  # of the facts below; raise it when a check changes
+CACHE_VERSION = 3  # of the facts below; raise it when a check changes
 _FAULTS_SHOWN = 5
 
 
@@ -22,8 +22,6 @@ class FileFacts:
     """Of a file of a suite. `faults` are complete lines that name it."""
 
     sha256: str
-    words: int
-    """Always 0: rows have no words to count."""
     faults: tuple[str, ...]
 
 
@@ -38,7 +36,7 @@ class FactCache:
     def checked(self, kind: str, path: Path, check: Callable[[Path], FileFacts]) -> FileFacts:
         """What `check` says of the file, by kind of check. What it raises is not remembered. Raises OSError."""
         facts = self.of_files(kind, [path], lambda: asdict(check(path)))
-        return FileFacts(facts["sha256"], facts["words"], tuple(facts["faults"]))
+        return FileFacts(facts["sha256"], tuple(facts["faults"]))
 
     def of_files(self, kind: str, files: Sequence[Path], find: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """The JSON-like facts of a kind that `find` reads from these files; read once. Raises OSError."""

@@ -58,7 +58,7 @@ def check_archive(path: Path) -> FileFacts:
             faults.append(f"{where}: the file holds no rows; fill or remove it")
         else:
             faults += [f"{where}:{number}: {reason}" for number, reason in _line_faults(lines)]
-    return FileFacts(hashlib.sha256(data).hexdigest(), 0, first_faults(str(path), faults))
+    return FileFacts(hashlib.sha256(data).hexdigest(), first_faults(str(path), faults))
 
 
 def read_archive(path: Path, digest: str, only: str | None = None) -> dict[str, list[Question]]:

@@ -73,7 +73,7 @@ def check_file(task: SuiteTask, path: Path) -> FileFacts:
     try:
         parsed = parse(task, path.name, data.decode("utf-8"))
     except UnicodeDecodeError as error:
-        return FileFacts(sha256, 0, (f"{path}: invalid UTF-8 at byte offset {error.start}; convert the file to UTF-8",))
+        return FileFacts(sha256, (f"{path}: invalid UTF-8 at byte offset {error.start}; convert the file to UTF-8",))
     faults = [f"{path}:{fault}" for fault in parsed.faults]
     if not faults and not data.strip():
         faults = [f"{path}: the file holds no {layout.rows}; fill or remove it"]
@@ -85,7 +85,7 @@ def check_file(task: SuiteTask, path: Path) -> FileFacts:
         ]
         if layout.metric == SPEARMAN and not faults and not _ratios_differ(parsed):
             faults = [f"{path}: every ratio is the same; nothing can correlate with it"]
-    return FileFacts(sha256, 0, first_faults(str(path), faults))
+    return FileFacts(sha256, first_faults(str(path), faults))
 
 
 def _ratios_differ(parsed: Parsed) -> bool:
