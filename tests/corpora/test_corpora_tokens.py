@@ -14,7 +14,7 @@ import pytest
 from corpora_helper import WORLD, documents, recipe
 
 from ablab.corpora.documents import Document
-from ablab.corpora.streams import Blocks, DocumentWriter, open_stream, read_documents
+from ablab.corpora.streams import DocumentWriter, open_stream, read_documents
 from ablab.corpora.tokenizer import BOS, EOS, PAD, UNK, encode_documents, load
 from ablab.errors import RunError
 from ablab.spec import Replicate, lower
@@ -134,22 +134,6 @@ def test_vocabularies_of_more_than_65535_entries_need_32_bits(corpus: Path, tmp_
     stream = open_stream(directory, "train")
     assert stream.dtype == np.uint32
     assert stream.tolist() == [1, 69_999, 0, 69_999, 2]
-
-
-def test_blocks_are_consecutive_and_whole(tokens: Path) -> None:
-    stream = open_stream(tokens, "train")
-    blocks = Blocks(stream, 64)
-    assert len(blocks) == len(stream) // 64
-    joined = np.concatenate([blocks[i] for i in range(len(blocks))])
-    assert joined.dtype == np.int64
-    assert (joined == stream[: len(joined)]).all()
-    with pytest.raises(IndexError):
-        blocks[len(blocks)]
-
-
-def test_a_stream_shorter_than_a_block_is_refused(tokens: Path) -> None:
-    with pytest.raises(RunError, match="holds no block of context=1000000 tokens"):
-        Blocks(open_stream(tokens, "test"), 1_000_000)
 
 
 def test_a_split_that_is_not_there_is_refused(tokens: Path) -> None:

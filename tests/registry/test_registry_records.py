@@ -147,14 +147,6 @@ def test_costs_are_summed_by_kind_over_complete_stages(registry: Registry) -> No
     assert registry.costs("nobody") == {}
 
 
-def test_recent_stages_are_the_latest_complete_ones_of_a_kind(registry: Registry) -> None:
-    for number in range(4):
-        registry.record_stage(stage(number, finished_at=NOW + timedelta(hours=number)))
-    registry.record_stage(stage(9, state="failed", finished_at=NOW + timedelta(days=9)))
-    assert [one.key for one in registry.recent_stages("train", limit=2)] == [key(3), key(2)]
-    assert registry.recent_stages("corpus") == []
-
-
 def test_a_cost_that_is_no_number_is_refused(registry: Registry) -> None:
     with pytest.raises(InputError, match=r"costs\.tokens=nan has no stable form"):
         registry.record_stage(stage(1, costs={"tokens": math.nan}))

@@ -1,4 +1,4 @@
-"""What the stages leave on disk: documents in parquet, token streams as flat arrays, and packed blocks of them."""
+"""What the stages leave on disk: documents in parquet, token streams as flat arrays."""
 
 from __future__ import annotations
 
@@ -92,26 +92,3 @@ def open_stream(directory: Path, split: str) -> NDArray[Any]:
     if result["tokens"][split] == 0:
         raise RunError(f"token streams of {directory.name}: the split {split!r} holds no tokens")
     return np.memmap(directory / f"{split}.bin", dtype=np.dtype(result["dtype"]).newbyteorder("<"), mode="r")
-
-
-class Blocks:
-    """A stream cut into packed blocks of `context` tokens; what is left at the end is not used.
-
-    `len(blocks)` whole blocks; `blocks[i]` is int64 [context].
-    """
-
-    def __init__(self, stream: NDArray[Any], context: int) -> None:
-        if len(stream) < context:
-            raise RunError(
-                f"a stream of {len(stream)} tokens holds no block of context={context} tokens; give more text"
-            )
-        self.stream = stream
-        self.context = context
-
-    def __len__(self) -> int:
-        return len(self.stream) // self.context
-
-    def __getitem__(self, index: int) -> NDArray[np.int64]:
-        if not 0 <= index < len(self):
-            raise IndexError(f"block {index} of {len(self)}")
-        return self.stream[index * self.context : (index + 1) * self.context].astype(np.int64)

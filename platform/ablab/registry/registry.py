@@ -189,13 +189,6 @@ class Registry:
                 found |= {row.key: stage_of(row) for row in rows}
         return found
 
-    def recent_stages(self, kind: str, limit: int = 20) -> list[StageRecord]:
-        """The latest complete stages of a kind, newest first: what costs are estimated from."""
-        query = select(StageRow).where(StageRow.kind == kind, StageRow.state == "complete")
-        query = query.order_by(StageRow.finished_at.desc(), StageRow.key).limit(limit)
-        with self._database.read() as session:
-            return [stage_of(row) for row in session.scalars(query)]
-
     def costs(self, execution: str | None = None) -> dict[str, KindCosts]:
         """Costs of complete stages by kind: of all, or of those that one execution computed itself."""
         condition: ColumnElement[bool] = literal(True) if execution is None else StageRow.computed_by == execution
