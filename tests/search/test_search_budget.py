@@ -49,6 +49,7 @@ def make_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mak
                 registry=registry,
                 placement=prepared.placement,
                 view=View(),
+                on_started=lambda _: None,
                 on_done=lambda _: None,
             )
             storage = TrialStorage(prepared.place, prepared.storage_name, prepared.design, prepared.data)

@@ -19,7 +19,7 @@ from ablab.search.dashboard import dashboard_command, dashboard_pages
 from ablab.search.places import Place
 from ablab.search.points import drawn
 from ablab.search.storage import TrialStorage
-from ablab.tracking.server import free_port
+from ablab.tracking.services import free_port
 
 
 def answer(process: subprocess.Popen[bytes], url: str) -> Any:

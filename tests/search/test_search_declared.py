@@ -76,7 +76,7 @@ def test_a_pinned_study_that_changed_is_refused_with_the_fields(project: Path) -
     before = path.read_bytes()
     assert lock_study(project, "ratio-truncation").read_bytes() == before
     assert choose_study(project, "ratio-truncation").pinned
-    edit_source(project, "(20, 50), trials=4", "(20, 51), trials=4")
+    edit_source(project, "(20, 50), trials=8", "(20, 51), trials=8")
     words = r"designs\.smoke\.space\.synthetic\.decoding\.top_k\.choices; set version=2"
     for refused in (lambda: choose_study(project, "ratio-truncation"), lambda: lock_study(project, "ratio-truncation")):
         with pytest.raises(InputError, match=words):

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 from study_helper import PERPLEXITY, RATES, REASONING, finish, start_study, study_project
-from tiny_helper import environment
+from tiny_helper import ablab, environment
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +82,101 @@ def test_mlflow_has_the_study_its_trials_and_its_figures(searched: tuple[Path, l
     files = {item.path for item in client.list_artifacts(parent.info.run_id, "figures")}
     assert {"figures/pareto.png", "figures/history-perplexity.png", "figures/slice-reasoning.png"} <= files
     assert parent.data.tags["mlflow.note.content"].startswith("trial ")
+
+
+def test_a_lost_mlflow_is_rebuilt_from_the_trials(searched: tuple[Path, list[dict[str, Any]]], tmp_path: Path) -> None:
+    folder, _ = searched
+    home = shutil.copytree(folder / "home", tmp_path / "home")
+    (home / "mlflow.db").unlink()
+    shutil.rmtree(home / "mlartifacts")
+    shutil.rmtree(home / "results")
+    published = ablab(home, "publish", "rates", ABLAB_PROJECT=str(folder))
+    assert published.returncode == 0, published.stderr
+    assert "study rates@1 tiny: " in published.stdout
+    before, after = (shown_in_mlflow(one) for one in (folder / "home", home))
+    assert before == after
+
+
+def shown_in_mlflow(home: Path) -> dict[str, Any]:
+    """What MLflow shows of the study: runs by trial, without ids and times, and the files of the whole."""
+    import mlflow
+
+    client = mlflow.MlflowClient(f"sqlite:///{home / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("study/rates")
+    runs = client.search_runs([experiment.experiment_id], max_results=1_000)
+    own = ("ablab.digest", "mlflow.parentRunId", "mlflow.user")
+    shown = {
+        run.data.tags.get("ablab.trial", "study"): [
+            run.info.status,
+            run.data.params,
+            run.data.metrics,
+            {name: value for name, value in run.data.tags.items() if name not in own},
+        ]
+        for run in runs
+    }
+    (parent,) = [run for run in runs if "ablab.trial" not in run.data.tags]
+    return shown | {"files": sorted(item.path for item in client.list_artifacts(parent.info.run_id, "figures"))}
+
+
+def test_list_show_and_status_know_the_study(searched: tuple[Path, list[dict[str, Any]]]) -> None:
+    folder, told = searched
+    around = {"ABLAB_PROJECT": str(folder)}
+    listed = json.loads(ablab(folder / "home", "list", "--json", **around).stdout)
+    (row,) = listed["studies"]
+    (begun,) = row["begun"]
+    assert (row["name"], row["version"], row["pinned"], begun["label"]) == ("rates", 1, [], "rates@1")
+    assert begun["trials"] == 2 and begun["judged"] and begun["running"] == []
+    assert [one["trial"] for one in begun["best"]] == told[-1]["best"]
+    shown = json.loads(ablab(folder / "home", "show", "rates", "--scale", "tiny", "--json", **around).stdout)
+    assert shown["outcome"] == told[-1]
+    assert list(shown["design"]["space"]) == ["schedule.learning_rate"]
+    rows = json.loads(ablab(folder / "home", "status", "rates", "--json", **around).stdout)
+    assert [one["state"] for one in rows] == [one["state"] for one in told[-1]["rows"]]
+    text = ablab(folder / "home", "list", **around).stdout
+    assert "rates@1 tiny: 2, trial" in text
+    text = ablab(folder / "home", "show", "rates", "--scale", "tiny", **around).stdout
+    assert "one of 0.005, 0.002" in text and "fresh replicates" in text
+
+
+class Server(BaseHTTPRequestHandler):
+    """Answers as an MLflow without experiments does."""
+
+    def answer(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.end_headers()
+        self.wfile.write(b"{}")
+
+    do_GET = do_POST = answer
+
+    def log_message(self, format: str, *arguments: Any) -> None:
+        """Nothing is shown."""
+
+
+def test_a_tracking_server_that_dies_stops_no_study(
+    searched: tuple[Path, list[dict[str, Any]]], tmp_path: Path
+) -> None:
+    folder, told = searched
+    again = study_project(tmp_path, RATES, f"{PERPLEXITY}, {REASONING}")
+    shutil.copytree(folder / "home/store", again / "home/store")
+    with HTTPServer(("127.0.0.1", 0), Server) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        process = start_study(again, MLFLOW_TRACKING_URI=url, MLFLOW_HTTP_REQUEST_MAX_RETRIES="0")
+        assert process.stdout is not None
+        lines = []
+        while not lines or not lines[-1].startswith("trial 0:"):
+            lines.append(process.stdout.readline())
+            assert lines[-1], "".join(lines)
+        server.shutdown()
+    code, output, errors = finish(process)
+    assert code == 1, output + errors
+    assert "On 2 fresh replicates" in output
+    assert "the study has ended and its results are stored, but MLflow does not show them" in errors
+    assert "ablab publish" in errors
+    stored = json.loads(next((again / "home/results").rglob("outcome.json")).read_text())
+    assert [one["judged"] for one in stored["winners"]] == [one["judged"] for one in told[0]["winners"]]
 
 
 def test_failed_trials_are_recorded_with_their_cause_and_end_the_search_after_a_number_in_a_row(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from ablab.spec.check import recipe_faults
 from ablab.spec.edit import dump, edit, paths
 from ablab.spec.metrics import metrics_of
 from ablab.spec.recipe import Recipe
-from ablab.spec.suites import MicroworldSuites
+from ablab.spec.suites import BabyLMSuite, MicroworldSuites
 
 JUDGED_BY = ("corpus", "tokenizer", "evaluation", "precision", "schedule.validation_tokens")
 """Paths that change what a trial is judged by, or that make two trials no longer comparable."""
@@ -118,6 +118,8 @@ def _objective_faults(design: StudyDesign) -> Iterator[str]:
         yield f"objective {metric!r} is listed twice; remove one"
     for suite in design.recipe.evaluation.suites:
         least = 2 * BLOCK
+        if not isinstance(suite, MicroworldSuites | BabyLMSuite):
+            continue  # of others it shows when they are scored
         if suite.items_per_task is not None and suite.items_per_task < least:
             name = "microworld" if isinstance(suite, MicroworldSuites) else suite.name
             yield (

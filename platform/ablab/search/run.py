@@ -62,6 +62,7 @@ def _searched(
             registry=registry,
             placement=prepared.placement,
             view=view,
+            on_started=publisher.stage_started,
             on_done=publisher.stage_done,
         )
         with bench:

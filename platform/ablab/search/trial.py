@@ -41,6 +41,7 @@ class Bench:
     registry: Registry
     placement: Placement
     view: View
+    on_started: Callable[[PlannedStage], None]
     on_done: Callable[[PlannedStage], None]
     _pool: Pool | None = None
 
@@ -95,6 +96,7 @@ class Bench:
                 placement=self.placement,
                 view=self.view,
                 logs=self.settings.home / "logs" / record.id,
+                on_started=self.on_started,
                 on_done=self.on_done,
                 on_measured=on_measured,
                 pool=self._pool,
