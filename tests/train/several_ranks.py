@@ -2,8 +2,7 @@
 
 Arguments: a JSON file `{"inputs", "trainings": [{"params", "numerics", "work", "out"}]}`, and for a process that is one
 of several ranks its number, how many there are and the file to meet at. Each result is written to `out/result.json`. A
-training with `stop_after` is ended in all ranks behind the checkpoint of that step. With `hostfile` the ranks are
-started by DeepSpeed's launcher.
+training with `stop_after` is ended in all ranks behind the checkpoint of that step.
 """
 
 from __future__ import annotations
@@ -58,7 +57,6 @@ def main() -> None:
             progress=silent,
             costs={},
             measured=stopping_after(entry.get("stop_after")),
-            hostfile=Path(entry["hostfile"]) if entry.get("hostfile") else None,
         )
         try:
             result = train_one(ctx)
