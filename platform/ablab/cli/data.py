@@ -18,6 +18,8 @@ from ablab.registry.versions import resolve_name
 from ablab.settings import load_settings
 from ablab.spec.ablation import design_faults
 from ablab.spec.corpus import Source
+from ablab.spec.recipe import Recipe
+from ablab.spec.suites import LmEvalTasks
 
 LINE_EVERY_S = 10.0
 
@@ -34,7 +36,7 @@ def data(arguments: argparse.Namespace) -> None:
     fetched: list[Fetched] = []
     if arguments.action == "fetch":
         sources = [source for recipe in recipes for source in recipe.corpus.sources]
-        fetched = _fetch(sources, settings.data, arguments.json)
+        fetched = [*_fetch(sources, settings.data, arguments.json), *_snapshots(recipes, settings.data)]
     items = list_items(recipes, settings.data, FactCache(settings.home / "digests.json"))
     if arguments.json:
         shown = {"label": chosen.label, "scale": arguments.scale, "data": str(settings.data)}
@@ -57,6 +59,17 @@ def _fetch(sources: Sequence[Source], data: Path, silent: bool) -> list[Fetched]
         return fetch_sources(sources, data, display)
     finally:
         display.close()
+
+
+def _snapshots(recipes: Sequence[Recipe], data: Path) -> list[Fetched]:
+    """Make the snapshots of lm-eval's tasks that are absent. Imports lm-eval where there are any such tasks."""
+    listed = (suite for recipe in recipes for suite in recipe.evaluation.suites)
+    suites = [suite for suite in listed if isinstance(suite, LmEvalTasks)]
+    if not suites:
+        return []
+    from ablab.evaluate.snapshot import fetch_tasks
+
+    return [Fetched(name, (path,), "a snapshot of what lm-eval loads now") for name, path in fetch_tasks(suites, data)]
 
 
 def _by_hand(items: Sequence[Item]) -> None:

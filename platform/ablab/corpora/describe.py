@@ -103,12 +103,12 @@ def _suites(directory: Path) -> tuple[dict[str, DistinctNgrams], list[str]]:
     about = json.loads((directory / "result.json").read_text(encoding="utf-8"))["suites"]
     read: dict[str, DistinctNgrams] = {}
     for name, suite in about.items():
-        if "encrypted" not in suite:
+        if not {"encrypted", "lm_eval"} & set(suite):
             read[name] = DistinctNgrams()
             for task in suite["tasks"]:
                 for values in stream_ngrams(_item_texts(directory / name / f"{task}.jsonl"), OVERLAP_N):
                     read[name].add(values)
-    return read, [name for name, suite in about.items() if "encrypted" in suite]
+    return read, [name for name in about if name not in read]
 
 
 def _item_texts(path: Path) -> Iterator[list[str]]:

@@ -13,11 +13,12 @@ from ablab.corpora.filecheck import FactCache
 from ablab.corpora.hub import DESCRIPTION, hub_folder, is_folder
 from ablab.corpora.paths import absolute, expand
 from ablab.corpora.sources import FILES
+from ablab.corpora.suite_lm_eval import snapshot_file
 from ablab.corpora.textcheck import known_words
 from ablab.settings import redact
 from ablab.spec.corpus import BabyLMSource, FileSource, HubSource, MicroworldSource, Source
 from ablab.spec.recipe import Recipe
-from ablab.spec.suites import BabyLMSuite, MicroworldSuites, SuiteSource
+from ablab.spec.suites import BabyLMSuite, LmEvalTasks, MicroworldSuites, SuiteSource
 
 State = Literal["built in", "there", "unfinished", "missing"]
 BY_HAND = "no address: to be put there by hand"
@@ -118,6 +119,10 @@ def _suite(suite: SuiteSource, data: Path) -> Item:
     if isinstance(suite, MicroworldSuites):
         return Item("suite", ", ".join(suite.names), suite.kind, None, "built in", ())
     folder = absolute(suite.path, data)
+    if isinstance(suite, LmEvalTasks):
+        paths = [snapshot_file(suite, task, data) for task in suite.tasks]
+        made = [File(path.stem, str(path), _bytes(path), None, f"lm-eval's task {path.stem}") for path in paths]
+        return Item("suite", suite.name, suite.kind, str(folder), _state(made, False), tuple(made))
     files = [File(name, str(path), _bytes(path), None, BY_HAND) for name, path in _suite_paths(suite, folder)]
     return Item("suite", suite.name, suite.kind, str(folder), _state(files, False), tuple(files))
 

@@ -11,8 +11,9 @@ from ablab.corpora.filecheck import FactCache
 from ablab.corpora.paths import absolute, changed, no_folder
 from ablab.corpora.suite_ewok import Unreadable, check_archive, check_password, domains
 from ablab.corpora.suite_files import LAYOUTS, check_file
+from ablab.corpora.suite_lm_eval import resolve_tasks
 from ablab.errors import InputError, did_you_mean
-from ablab.spec.suites import BabyLMSuite, MicroworldSuites, SuiteSource
+from ablab.spec.suites import BabyLMSuite, LmEvalTasks, MicroworldSuites, SuiteSource
 
 NAMES_SHOWN = 12  # of missing or extra files
 
@@ -33,6 +34,8 @@ def resolve_suites(
 def _suite(suite: SuiteSource, data: Path, facts: FactCache) -> tuple[SuiteSource, list[str]]:
     if isinstance(suite, MicroworldSuites):
         return suite, list(_microworld_faults(suite))
+    if isinstance(suite, LmEvalTasks):
+        return resolve_tasks(suite, data, facts)
     where, path = f"suite {suite.name!r}", absolute(suite.path, data)
     read = _archive if suite.task == "ewok" else _folder
     digests, found = read(suite, path, data, facts)

@@ -12,9 +12,10 @@ from ablab.corpora import microworld
 from ablab.corpora.pairs import Question
 from ablab.corpora.suite_ewok import read_archive
 from ablab.corpora.suite_files import LAYOUTS, parse
+from ablab.corpora.suite_lm_eval import copy_snapshots
 from ablab.errors import RunError
 from ablab.spec.base import build
-from ablab.spec.suites import BabyLMSuite, MicroworldSuites
+from ablab.spec.suites import BabyLMSuite, LmEvalTasks, MicroworldSuites
 from ablab.store.context import StageContext
 
 Numbered = Iterable[tuple[int, Question]]
@@ -40,6 +41,10 @@ def build_suite(ctx: StageContext) -> dict[str, Any]:
     result: dict[str, Any] = {}
     sources = ctx.params["suites"]
     for done, params in enumerate(sources):
+        if params["kind"] == "lm-eval":
+            tasks_of = build(LmEvalTasks, params)
+            result[tasks_of.name] = copy_snapshots(tasks_of, ctx.locations, ctx.out)
+            continue
         for suite in _suites(params, ctx.locations):
             tasks = {task: _write(ctx.out, suite, task) for task in suite.tasks}
             about = {"group": suite.group, "chance": suite.chance, "tasks": tasks}

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -92,6 +92,27 @@ class ItemOutcome:
         return -self.log_probs[0] if self.metric == R2_INCREMENT else None
 
 
+class Outcome(Protocol):
+    """A row of `items.parquet`: of an item of a suite, or of a document of lm-eval's own."""
+
+    @property
+    def item(self) -> str: ...
+    @property
+    def suite(self) -> str: ...
+    @property
+    def task(self) -> str: ...
+    @property
+    def group(self) -> str: ...
+    @property
+    def correct(self) -> bool | None: ...
+    @property
+    def prediction(self) -> int | None: ...
+    @property
+    def value(self) -> float | None: ...
+    @property
+    def log_probs(self) -> tuple[float, ...]: ...
+
+
 class Rows(list[dict[str, Any]]):
     """Items of one task; `features` names their columns, which lm-eval asks of a data set."""
 
@@ -99,7 +120,7 @@ class Rows(list[dict[str, Any]]):
 
 
 def read_suites(directory: Path) -> list[Suite]:
-    """The suites that the result of a suite stage lists, in its order."""
+    """The suites of items that the result of a suite stage lists, in its order."""
     result = json.loads((directory / "result.json").read_text(encoding="utf-8"))
     return [
         Suite(
@@ -112,6 +133,7 @@ def read_suites(directory: Path) -> list[Suite]:
             entry.get("encrypted"),
         )
         for name, entry in result["suites"].items()
+        if "lm_eval" not in entry  # these are `ablab.evaluate.external`'s
     ]
 
 
@@ -160,7 +182,7 @@ def _fault(row: Mapping[str, Any], metric: str) -> str | None:
     return f"item {name!r} has no {' and no '.join(lacking)}" if lacking else None
 
 
-def write_items(path: Path, outcomes: Sequence[ItemOutcome]) -> None:
+def write_items(path: Path, outcomes: Sequence[Outcome]) -> None:
     """`items.parquet`: one row for every item. The same outcomes give the same bytes."""
     columns: dict[str, Iterable[Any]] = {name: [getattr(o, name) for o in outcomes] for name in SCHEMA.names}
     pq.write_table(pa.table(columns, schema=SCHEMA), path, compression="zstd")

@@ -18,7 +18,7 @@ from lm_eval.api.instance import Instance
 from lm_eval.api.registry import register_model
 from lm_eval.models.huggingface import HFLM
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
-from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerFast
 
 from ablab.corpora import tokenizer as bpe
 from ablab.corpora.requests import Query, Speller
@@ -33,8 +33,8 @@ TOKENIZER = "tokenizer.json"
 class AblabLM(HFLM):  # type: ignore[misc]
     """Completions and whole texts as ablab scores them; greedy text is lm-eval's own over our model."""
 
-    def __init__(self, model: LlamaForCausalLM, tokenizer: Path, rows: int) -> None:
-        words = bpe.load(tokenizer)
+    def __init__(self, scorer: NeuralScorer, tokenizer: Path, rows: int) -> None:
+        model, words = scorer.model, bpe.load(tokenizer)
         if words.get_vocab_size() != model.config.vocab_size:
             raise InputError(
                 f"the tokenizer {tokenizer} has {words.get_vocab_size()} entries, but the model's vocabulary has "
@@ -44,7 +44,7 @@ class AblabLM(HFLM):  # type: ignore[misc]
         context = int(model.config.max_position_embeddings)
         super().__init__(pretrained=model, tokenizer=fast, batch_size=rows, max_length=context, add_bos_token=True)
         self._speller = Speller(words)
-        self._scorer = NeuralScorer(model, rows)
+        self._scorer = scorer
 
     def loglikelihood(self, requests: Sequence[Instance], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
         """Sums in nats, and whether greedy decoding would say the same. Nothing is cut off: a long text is an error."""
@@ -103,9 +103,10 @@ class AblabFolder(AblabLM):
         if not str(batch_size).isdigit():
             raise InputError(f"batch_size={batch_size!r} must be a number, for example 64")
         folder = Path(pretrained)
-        place = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        place = (device or "cuda") if torch.cuda.is_available() else "cpu"  # lm-eval's own default is cuda:0
         model = load_checkpoint(checkpoint_of(folder, step), dtype=DTYPES[precision], device=place)
-        super().__init__(model, tokenizer_of(folder, tokenizer), int(batch_size))
+        rows = int(batch_size)
+        super().__init__(NeuralScorer(model, rows), tokenizer_of(folder, tokenizer), rows)
 
 
 def checkpoint_of(folder: Path, step: int | None) -> Path:

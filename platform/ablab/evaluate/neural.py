@@ -28,14 +28,19 @@ class NeuralScorer:
     """
 
     def __init__(self, model: LlamaForCausalLM, rows: int, progress: Progress = silent) -> None:
+        self.model = model
         self._body = Body(model)
         self._rows = rows
         self._progress = progress
         self._dtype: torch.dtype = model.lm_head.weight.dtype
         self._head_VE = behind(model.model.norm.weight, model.lm_head.weight).float()
-        self._weights = int(model.num_parameters(exclude_embeddings=True))
         self.tokens = 0
         """Tokens computed so far: a beginning that texts share counts once, padding not at all."""
+
+    @property
+    def neural(self) -> NeuralScorer:
+        """See `TokenScorer`."""
+        return self
 
     @property
     def context(self) -> int:
@@ -45,7 +50,7 @@ class NeuralScorer:
     @property
     def flops(self) -> float:
         """Floating-point operations so far: two for each weight and token."""
-        return 2.0 * self.tokens * self._weights
+        return 2.0 * self.tokens * int(self.model.num_parameters(exclude_embeddings=True))
 
     def completions(self, queries: Sequence[Query]) -> list[float]:
         """See `TokenScorer`. The order of the queries does not change a bit of their scores."""

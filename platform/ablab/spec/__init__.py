@@ -20,7 +20,7 @@ from ablab.spec.recipe import (
     Tokenizer,
 )
 from ablab.spec.stages import KINDS, Stage, StageKind
-from ablab.spec.suites import BabyLMSuite, MicroworldSuites
+from ablab.spec.suites import BabyLMSuite, LmEvalTasks, MicroworldSuites
 from ablab.spec.synthetic import AttentionDropout, Decoding, EarlyCheckpoint, Prompts, SmallerModel, Synthetic
 
 __all__ = [
@@ -43,6 +43,7 @@ __all__ = [
     "Good",
     "HubSource",
     "LastStep",
+    "LmEvalTasks",
     "Lowered",
     "LowestValidationLoss",
     "MicroworldSource",

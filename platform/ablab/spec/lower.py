@@ -12,7 +12,7 @@ from ablab.spec.metrics import suite_groups
 from ablab.spec.normal import normal
 from ablab.spec.recipe import AtStep, Curve, LastStep, Model, Recipe, Selection
 from ablab.spec.stages import Stage
-from ablab.spec.suites import BabyLMSuite
+from ablab.spec.suites import BabyLMSuite, MicroworldSuites, SuiteSource
 from ablab.spec.synthetic import Bad, EarlyCheckpoint, SmallerModel, Synthetic
 
 SPLITS = ("train", "validation", "test")
@@ -22,9 +22,9 @@ SPLITS = ("train", "validation", "test")
 class Lowered:
     """The stages of one arm and replicate by their role; `evaluate` is the result everything else leads to.
 
-    Roles: corpus, tokenizer, tokens, suite, requests, real_describe, train, select, evaluate, floor; with learning curves
-    curve; with synthetic text also good_train, good_select, good_evaluate, generate, describe, synthetic_tokens; with
-    a BAD of weights of its own bad_select, bad_evaluate, and with a smaller model bad_train.
+    Roles: corpus, tokenizer, tokens, suite, requests, real_describe, train, select, evaluate, floor; with learning
+    curves curve; with synthetic text also good_train, good_select, good_evaluate, generate, describe, synthetic_tokens;
+    with a BAD of weights of its own bad_select, bad_evaluate, and with a smaller model bad_train.
     """
 
     roles: Mapping[str, Stage]
@@ -97,11 +97,15 @@ def _suite(recipe: Recipe) -> Stage:
 def _suite_locations(recipe: Recipe, task: str | None = None) -> dict[str, str]:
     """Paths of the suites' files by digest; of those with one task only, if it is given."""
     return {
-        value: suite.path if suite.task == "ewok" else f"{suite.path}/{file}"
+        value: suite.path if _task(suite) == "ewok" else f"{suite.path}/{file}"
         for suite in recipe.evaluation.suites
-        if isinstance(suite, BabyLMSuite) and task in (None, suite.task)
+        if not isinstance(suite, MicroworldSuites) and task in (None, _task(suite))
         for file, value in suite.digests.items()
     }
+
+
+def _task(suite: SuiteSource) -> str | None:
+    return suite.task if isinstance(suite, BabyLMSuite) else None
 
 
 def _train(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ablab.spec.recipe import Recipe
-from ablab.spec.suites import BabyLMSuite, MicroworldSuites
+from ablab.spec.suites import MicroworldSuites
 
 LINGUISTIC, REASONING = "linguistic", "reasoning"
 
@@ -27,7 +27,7 @@ def suite_groups(recipe: Recipe) -> dict[str, str]:
     for suite in recipe.evaluation.suites:
         if isinstance(suite, MicroworldSuites):
             groups |= {name: MICROWORLD_GROUPS.get(name, REASONING) for name in suite.names}
-        elif isinstance(suite, BabyLMSuite):
+        else:
             groups[suite.name] = suite.group
     return groups
 

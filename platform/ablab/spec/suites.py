@@ -50,4 +50,29 @@ class BabyLMSuite(Spec):
         return self
 
 
-SuiteSource = Annotated[MicroworldSuites | BabyLMSuite, Field(discriminator="kind")]
+class LmEvalTasks(Spec):
+    """Tasks of lm-evaluation-harness, run by its own code on snapshots that `ablab data fetch` makes.
+
+    A snapshot holds a task's configuration, code and documents; the suite's score is the mean over its tasks.
+    """
+
+    kind: Literal["lm-eval"] = "lm-eval"
+    name: Name
+    group: Group
+    tasks: tuple[Name, ...] = Field(min_length=1)
+    """Names of single tasks, as lm-eval lists them; not of groups."""
+    limit: Positive | None
+    """First documents of every task to take; None for all."""
+    metric: str = Field(default="acc", json_schema_extra=INERT)
+    """Which of the tasks' metrics counts: a share from 0 to 1, such as acc, acc_norm, exact_match, f1."""
+    filter: str = Field(default="none", json_schema_extra=INERT)
+    """Which of the tasks' filters counts; most tasks have one that is called none."""
+    path: str = Field(default="lm-eval", json_schema_extra=EXECUTION)
+    """Folder of snapshots, absolute or relative to `ABLAB_DATA`."""
+    include: str | None = Field(default=None, json_schema_extra=EXECUTION)
+    """Folder of task files of one's own, which are looked at before lm-eval's when a snapshot is made."""
+    digests: dict[str, str] = Field(default_factory=dict)
+    """SHA-256 of each snapshot, by file name; filled in by resolving."""
+
+
+SuiteSource = Annotated[MicroworldSuites | BabyLMSuite | LmEvalTasks, Field(discriminator="kind")]

@@ -1,0 +1,168 @@
+"""Laws of lm-eval's own tasks as suites: their code and numbers, from a snapshot alone."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from lm_eval.evaluator import simple_evaluate
+from lm_eval.tasks import TaskManager
+
+from ablab.corpora.filecheck import FactCache
+from ablab.corpora.requests import build_requests
+from ablab.corpora.resolve_suites import resolve_suites
+from ablab.corpora.suites import build_suite
+from ablab.errors import InputError, RunError
+from ablab.evaluate.curve import learning_curve
+from ablab.evaluate.floor import evaluate_floor
+from ablab.evaluate.lm_eval import AblabFolder
+from ablab.evaluate.snapshot import export, fetch_tasks
+from ablab.evaluate.stage import evaluate
+from ablab.spec.suites import LmEvalTasks
+from ablab.store.context import StageContext
+
+Fresh = Callable[..., StageContext]
+PLACES = ("park", "barn", "house")
+CODE = """
+def process_docs(documents):
+    return documents.filter(lambda row: row["keep"]).map(lambda row: {"asked": row["text"].strip()})
+"""
+BASE = """
+output_type: multiple_choice
+training_split: shots
+test_split: test
+num_fewshot: 1
+process_docs: !function utils.process_docs
+doc_to_text: "{{asked}}"
+doc_to_choice: options
+doc_to_target: right
+metric_list: [{metric: acc}, {metric: acc_norm}]
+metadata: {version: 3.0}
+"""
+WRITTEN = """
+task: written
+output_type: generate_until
+test_split: test
+doc_to_text: "{{text}}"
+doc_to_target: "{{options[right]}}"
+generation_kwargs: {until: ["."], max_gen_toks: 4, do_sample: false}
+metric_list: [{metric: exact_match}]
+"""
+SUITE = LmEvalTasks(name="outside", group="reasoning", tasks=("places",), limit=None, include="tasks")
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """A folder with two task files: code beside them, an include, a data set in a local file."""
+    folder = tmp_path / "tasks"
+    (folder / "places").mkdir(parents=True)
+    rows = [
+        {"text": f"{who} puts the key in the", "options": list(PLACES), "right": n % 3, "keep": n != 4}
+        for n, who in enumerate(("Anna", "Ben", "Carla", "Dario", "Eva", "Anna and Ben", "Ben and Carla"))
+    ]
+    files = {}
+    for split, some in (("test", rows), ("shots", rows[:2])):
+        files[split] = str(folder / f"{split}.jsonl")
+        (folder / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in some))
+    source = f"dataset_path: json\ndataset_kwargs: {json.dumps({'data_files': files})}\n"
+    (folder / "base.yaml").write_text(source + BASE)
+    (folder / "utils.py").write_text(CODE)
+    (folder / "places" / "places.yaml").write_text("include: ../base.yaml\ntask: places\n")
+    (folder / "written.yaml").write_text(source + WRITTEN)
+    return tmp_path
+
+
+def staged(world: Any, data: Path, suite: LmEvalTasks, name: str) -> str:
+    """The suite and requests directories of a suite under `data`; the name of the first."""
+    (resolved,), faults = resolve_suites([suite], data, FactCache(None))
+    assert not faults
+    assert isinstance(resolved, LmEvalTasks)
+    shutil.rmtree(data / "tasks", ignore_errors=True)  # a snapshot is all that a stage needs
+    out = world.root / name
+    out.mkdir()
+    locations = {digest: Path(resolved.path) / file for file, digest in resolved.digests.items()}
+    params = {"suites": [json.loads(json.dumps(resolved.canonical()))]}
+    ctx = StageContext(name, params, {}, locations, out, out, *_rest(world))
+    (out / "result.json").write_text(json.dumps(build_suite(ctx)))
+    return name
+
+
+def _rest(world: Any) -> Any:
+    ctx = world.context(f"rest-{len(list(world.root.iterdir()))}", {})
+    return ctx.numerics, ctx.progress, {}
+
+
+def test_a_task_of_a_snapshot_has_the_numbers_that_lm_eval_gives_it(world: Any, fresh: Fresh, data: Path) -> None:
+    manager = TaskManager(include_path=str(data / "tasks"), include_defaults=False)
+    model = AblabFolder(str(world.root / "train-a"), tokenizer=str(world.root / "tokenizer"), device="cpu")
+    live = simple_evaluate(model=model, tasks=["places"], task_manager=manager, bootstrap_iters=0)
+    fetch_tasks([SUITE], data)
+    ctx = fresh(suite=staged(world, data, SUITE, "suite-places"))
+    entry = evaluate(ctx)["suites"]["outside"]
+    assert entry["score"] == 100 * live["results"]["places"]["acc,none"]
+    assert entry["tasks"] == {"places": {"score": entry["score"], "items": 6, "version": 3.0}}
+    assert (entry["group"], entry["chance"]) == ("reasoning", pytest.approx(100 / 3))
+    rows = pq.read_table(ctx.out / "items.parquet").to_pylist()
+    assert [row["item"] for row in rows] == [f"outside/places/{n}" for n in range(6)]
+    for row, sample in zip(rows, live["samples"]["places"], strict=True):
+        assert row["correct"] == (sample["acc"] == 1.0)
+        assert row["log_probs"] == pytest.approx([answer[0] for answer in sample["filtered_resps"]])
+        assert row["prediction"] == max(range(3), key=row["log_probs"].__getitem__)
+
+
+def test_a_task_that_writes_is_judged_by_what_the_model_writes(world: Any, fresh: Fresh, data: Path) -> None:
+    suite = SUITE.model_copy(update={"tasks": ("written",), "metric": "exact_match", "limit": 2})
+    fetch_tasks([suite], data)
+    ctx = fresh(suite=staged(world, data, suite, "suite-written"))
+    entry = evaluate(ctx)["suites"]["outside"]
+    assert (entry["score"], entry["chance"], entry["tasks"]["written"]["items"]) == (0.0, None, 2)
+    rows = pq.read_table(ctx.out / "items.parquet").to_pylist()
+    assert [(row["correct"], row["prediction"], row["log_probs"]) for row in rows] == [(False, None, [])] * 2
+
+
+def test_curves_have_such_suites_and_the_floor_has_none(world: Any, fresh: Fresh, data: Path) -> None:
+    fetch_tasks([SUITE], data)
+    name = staged(world, data, SUITE, "suite-curve")
+    params = {"precision": "fp32", "steps": [4], "suites": ["outside"], "items_per_task": 3}
+    looked = learning_curve(fresh(params, suite=name))
+    assert list(looked["suites"]) == ["outside"]
+    assert evaluate_floor(fresh({"order": 3, "test_tokens": 150}, suite=name))["suites"] == {}
+    ctx = fresh(suite=name)
+    ready = build_requests(replace(ctx, params={"context": 48}))
+    assert ready == {"suites": {}}
+
+
+def test_the_same_task_makes_the_same_snapshot(data: Path) -> None:
+    for name in ("one", "two"):
+        export("places", data / "tasks", data / f"{name}.zip")
+    assert (data / "one.zip").read_bytes() == (data / "two.zip").read_bytes()
+
+
+def test_what_is_missing_or_does_not_fit_is_said_before_a_run(data: Path) -> None:
+    def faults(**changes: Any) -> str:
+        return "\n".join(resolve_suites([SUITE.model_copy(update=changes)], data, FactCache(None))[1])
+
+    assert "suite 'outside': the snapshot of lm-eval's task 'places' is not there" in faults()
+    assert "`ablab data fetch`" in faults()
+    fetch_tasks([SUITE], data)
+    assert faults() == ""
+    assert "places has no metric 'f1'" in faults(metric="f1")
+    assert "places has no filter 'strict'" in faults(filter="strict")
+    assert "SHA-256" in faults(digests={"places.zip": "0" * 64})
+    (data / "lm-eval" / "places.zip").write_bytes(b"no zip")
+    assert "is no snapshot of a task" in faults()
+
+
+def test_a_name_that_is_no_task_is_refused_with_the_nearest(data: Path) -> None:
+    (data / "tasks" / "group.yaml").write_text("group: both\ntask: [places, written]\n")
+    with pytest.raises(InputError, match=r"'both' is no single task of a file, but group"):
+        export("both", data / "tasks", data / "both.zip")
+    (data / "tasks" / "test.jsonl").unlink()
+    with pytest.raises(RunError, match=r"lm-eval's task 'written': its documents cannot be had"):
+        export("written", data / "tasks", data / "written.zip")
