@@ -124,7 +124,7 @@ def test_texts_of_one_prompt_stand_next_to_each_other_and_are_never_elements(
     assert "<strong>The ca</strong>t &lt;script&gt;" in html
     assert "<strong>The ca</strong>rt" in html
     assert html.index("Sequence 0") < html.index("Sequence 1") < html.index("Sequence 2")
-    assert "Not read, being encrypted: ewok" in html
+    assert "nothing is known of their overlap: ewok." in html
     assert [path.name for path in figures if path.suffix == ".png"] == ["corpus-steps.png", "corpus-lengths.png"]
 
 

@@ -51,7 +51,7 @@ MEASURES: Mapping[str, Measure] = {
     "compression": Measure("bytes per compressed byte", lambda value: f"{value:.2f}"),
     "head_size_mean": Measure("words in the plausible head", _tenths, "head size"),
     "argmax_changed": Measure("best word changed", percent, "best word changed"),
-    "kl_good_nats": Measure("KL from GOOD, nats", lambda value: f"{value:.3f}"),
+    "kl_good_nats": Measure("KL from GOOD, nats", lambda value: f"{round(value, 3) + 0.0:.3f}"),  # no minus before 0
     "true_statements": Measure("true statements", percent, "true statements"),
 }
 """By the names under which `corpus_numbers` gives them, in the order in which they are shown."""

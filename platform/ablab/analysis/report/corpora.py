@@ -36,7 +36,7 @@ class Column:
     held: Mapping[str, tuple[int, float | None]]
     """By suite: 13-grams of its items, and the share of them that the corpus holds (None where there are none)."""
     unread: tuple[str, ...]
-    """Suites whose text is encrypted."""
+    """Suites whose text is not read."""
     samples: Samples
     """By sequence, from the first; empty where a sequence gave no text."""
     declared: Mapping[str, str]

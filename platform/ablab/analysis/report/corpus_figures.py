@@ -10,7 +10,7 @@ from typing import Any
 
 from ablab.analysis.plot import make_figure
 from ablab.analysis.report.corpora import REAL, STEPS, Column
-from ablab.analysis.report.figures import STYLE, Drawn, draw_line, save_figure, styles_of
+from ablab.analysis.report.figures import LOGARITHMIC, STYLE, Drawn, draw_line, save_figure, styles_of
 
 ENDINGS = (".svg", ".png")
 
@@ -48,7 +48,11 @@ def _steps_figure(columns: Sequence[Column], measured: Sequence[str], styles: Ma
                 draw_line(axis, one.steps[step], styles[one.name], markers=False)
         axis.set_title(STEPS[step], fontsize=10)
         axis.set_xlabel("step", fontsize=9)
-        axis.set_ylim(bottom=0.0)
+        lowest, highest = axis.dataLim.intervaly
+        if lowest > 0.0 and highest > LOGARITHMIC * lowest:
+            axis.set_yscale("log")
+        else:
+            axis.set_ylim(bottom=0.0)
         _plain(axis)
     _legend(figure, axes)
     return figure

@@ -95,7 +95,7 @@ def _evaluation_table(found: Sequence[Column]) -> Table | None:
     notes = ["Every option of an item stands behind its context. Items of fewer than 13 words have no 13-gram."]
     unread = sorted({suite for one in found for suite in one.unread})
     if unread:
-        notes.append(f"Not read, being encrypted: {', '.join(unread)}. Nothing is known of their overlap.")
+        notes.append(f"The text of these suites is not read, nothing is known of their overlap: {', '.join(unread)}.")
     head = ("suite", "distinct 13-grams", *(one.name for one in found))
     title = "Share of the 13-grams of evaluation text that a corpus holds"
     return Table("evaluation", title, head, tuple(rows), notes=tuple(notes))
