@@ -1,11 +1,13 @@
 """Speed of contrastive generation: ours and two peers on the same weights, prompts and token counts, in one process.
 
-    python -m experiments.benchmarks.generation --json FILE [--setting cpu|gpu] [--threads N] [--repeats N]
-
 Peers: (a) `loop`, a plain two-model loop in the manner of the study's code (transformers' forward, a cache that grows);
-(b) `generate`, transformers' own `generate` with a logits processor that contrasts. Everybody takes turns, and medians
-are compared, since a shared machine is now and then slower for everybody. A peer's own best batch is looked for with
-a few steps at three lengths, and then measured in full.
+(b) `generate`, transformers' own `generate` with a logits processor that contrasts. Each at the batch of ours, and at
+its own best one.
+
+On a CPU a whole run of everybody takes too long, so a few steps are timed at several lengths, everybody in turn, and
+the time of a step is integrated over the lengths (it grows in proportion to them); rounds are repeated and medians
+compared, since a shared machine is now and then slower for everybody. Behind it stands one whole run of ours and of
+the best peer. On a GPU everything is a whole run.
 """
 
 from __future__ import annotations
@@ -16,38 +18,27 @@ import resource
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from tokenizers import Tokenizer
-from tokenizers.models import WordLevel
 
 from ablab.errors import AblabError, InputError
-from ablab.generate.decoder import Decoder
-from ablab.generate.layout import Weights
-from ablab.generate.sampler import Sampler
-from ablab.generate.text import SPECIALS, Vocabulary
-from ablab.spec.synthetic import Decoding
-from experiments.benchmarks.peers import PeerPair
+from experiments.benchmarks.contestants import Contestant, Ours, make_pair
+from experiments.benchmarks.generation_shards import measure_shards
+from experiments.benchmarks.peers import GeneratePeer, LoopPeer, PeerPair
 from experiments.benchmarks.roofline import Machine, bound
 
-Peer = Callable[[torch.Tensor, int], torch.Tensor]
-"""(prompts, new tokens) -> words."""
-CONTRAST = Decoding(
-    strength=1.0,
-    alpha=0.1,
-    temperature=1.0,
-    bad_temperature=1.0,
-    top_k=None,
-    top_p=None,
-    stop_at_eos=False,
-    keep_prompt=True,
-)
+EXAMPLES = """examples:
+  python -m experiments.benchmarks.generation --json cpu.json             about 3 minutes on two idle cores
+  python -m experiments.benchmarks.generation --json gpu.json --setting gpu       the 162M pair in bf16
+  python -m experiments.benchmarks.generation --json shards.json --shards         memory and cost from 1 to 1,000 shards
+"""
+HEADLINES = ("ours_tokens_per_s", "ratio_same_setting", "ratio_over_best_peer", "roofline_fraction")
+STEPS = 4  # timed at each length, behind one that is not
 
 
 @dataclass(frozen=True)
@@ -67,34 +58,42 @@ class Setting:
     """Sequences at once at our own best."""
     batches: tuple[int, ...]
     """Among which each peer's best is looked for."""
+    lengths: int
+    """At how many lengths steps are timed; 0 for whole runs."""
     precision: str
     device: str
 
 
 SETTINGS = {
-    "cpu": Setting(6, 256, 4, 1_024, 4_096, 20, 400, 128, 128, (32, 64, 128), "fp32", "cpu"),
-    "gpu": Setting(12, 768, 12, 3_072, 32_000, 20, 400, 512, 1_024, (128, 256, 512, 1_024), "bf16", "cuda"),
+    "cpu": Setting(6, 256, 4, 1_024, 4_096, 20, 400, 128, 128, (32, 64, 128), 4, "fp32", "cpu"),
+    "gpu": Setting(12, 768, 12, 3_072, 32_000, 20, 400, 512, 1_024, (128, 256, 512, 1_024), 0, "bf16", "cuda"),
 }
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description="Speed of contrastive generation, ours beside two peers.")
-    parser.add_argument("--json", type=Path, required=True, help="where the figures go")
-    parser.add_argument("--setting", choices=sorted(SETTINGS), default="cpu")
+    parser = argparse.ArgumentParser(
+        prog="python -m experiments.benchmarks.generation",
+        description=__doc__,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--json", type=Path, required=True, metavar="FILE", help="where the figures go")
+    parser.add_argument("--setting", choices=sorted(SETTINGS), default="cpu", help="default: cpu")
+    parser.add_argument("--shards", action="store_true", help="memory and cost per token of 1 to 1,000 shards instead")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="CPU threads, for all alike")
-    parser.add_argument("--repeats", type=int, default=3, help="turns of ours, and on a GPU of each peer")
+    parser.add_argument("--repeats", type=int, default=3, help="rounds of everybody (default: 3)")
     given = parser.parse_args(arguments)
     try:
-        figures = measure(SETTINGS[given.setting], given.threads, given.repeats)
+        if given.shards:
+            figures = measure_shards()
+        else:
+            figures = {"setting_name": given.setting} | measure(SETTINGS[given.setting], given.threads, given.repeats)
     except AblabError as error:
         print(error)
         return error.exit_code
-    given.json.write_text(json.dumps({"setting_name": given.setting} | figures, indent=2) + "\n", encoding="utf-8")
-    print(json.dumps({name: figures[name] for name in HEADLINES}, indent=2))
+    given.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    print(json.dumps(figures if given.shards else {name: figures[name] for name in HEADLINES}, indent=2))
     return 0
-
-
-HEADLINES = ("ours_tokens_per_s", "ratio_same_setting", "ratio_over_best_peer", "roofline_fraction")
 
 
 def measure(setting: Setting, threads: int, repeats: int) -> dict[str, Any]:
@@ -105,155 +104,93 @@ def measure(setting: Setting, threads: int, repeats: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         make_pair(setting, root)
-        turns = Turns(setting, root, repeats)
-        return turns.figures() | {"setting": asdict(setting), "threads": threads, "repeats": repeats}
-
-
-def make_pair(setting: Setting, root: Path) -> None:
-    """Checkpoints with drawn weights; heads scaled to logits that spread by 3: plausible heads are some ten words."""
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    for seed, name in enumerate(("good", "bad")):
-        torch.manual_seed(seed)
-        config = LlamaConfig(
-            vocab_size=setting.vocab_size,
-            hidden_size=setting.hidden,
-            intermediate_size=setting.ffn,
-            num_hidden_layers=setting.layers,
-            num_attention_heads=setting.heads,
-            max_position_embeddings=1_024,
-            tie_word_embeddings=False,
-        )
-        model = LlamaForCausalLM(config)
-        torch.nn.init.normal_(model.lm_head.weight, std=3.0 / setting.hidden**0.5)
-        model.save_pretrained(root / name)
+        return Turns(setting, root, repeats).figures() | {
+            "setting": asdict(setting),
+            "threads": threads,
+            "repeats": repeats,
+        }
 
 
 class Turns:
-    """Everybody's turns, in order."""
+    """Everybody's turns. A contestant is called (name, sequences at once)."""
 
     def __init__(self, setting: Setting, root: Path, repeats: int) -> None:
         self.setting, self.root, self.repeats = setting, root, repeats
-        self.cuda = setting.device == "cuda"
-        shape = (max(setting.rows, setting.our_rows, *setting.batches), setting.prompt)
-        self.prompts_PS = np.random.default_rng(0).integers(4, setting.vocab_size, shape)
+        self.lengths = np.linspace(
+            setting.prompt, setting.prompt + setting.new_tokens - STEPS - 2, setting.lengths, dtype=int
+        ).tolist()
 
     def figures(self) -> dict[str, Any]:
-        """Ours first, so that its peak of memory is its own; then a turn of each peer between two of ours."""
+        """Ours first, so that its peak of memory is its own."""
         setting = self.setting
-        sampler = self.ours(setting.rows)
-        ours = [self.turn(sampler, 0)]
+        ours = ("ours", setting.rows)
+        contestants: dict[tuple[str, int], Contestant] = {ours: Ours(setting, self.root, setting.rows)}
+        self.speed(contestants[ours])
         memory = self.peak_memory()
-        pair = PeerPair(self.root, setting.precision, setting.device)
-        peers = {"loop": pair.loop, "generate": pair.generate}
-        same: dict[str, list[float]] = {name: [] for name in peers}
-        for _ in range(self.repeats if self.cuda else 1):
-            for name, peer in peers.items():
-                peer(self.prompts(setting.rows), 2)
-                same[name].append(self.full(peer, setting.rows))
-                ours.append(self.turn(sampler, len(ours)))
-        while len(ours) < self.repeats:
-            ours.append(self.turn(sampler, len(ours)))
-        grown = self.peak_memory() if self.cuda else memory  # of a process, the peers' peak is in it
-        probes = {
-            name: {rows: self.probe(pair, peer, rows) for rows in setting.batches} for name, peer in peers.items()
-        }
-        best = self.best(peers, probes, {name: statistics.median(turns) for name, turns in same.items()})
-        ours_best = statistics.median(ours)
         if setting.our_rows != setting.rows:
-            ours_best = max(ours_best, self.turn(self.ours(setting.our_rows), 0))
-        median = statistics.median(ours)
+            contestants["ours", setting.our_rows] = Ours(setting, self.root, setting.our_rows)
+        pair = PeerPair(self.root, setting.precision, setting.device)
+        for rows in sorted({setting.rows, *setting.batches}):
+            contestants["loop", rows] = LoopPeer(pair, rows)
+            contestants["generate", rows] = GeneratePeer(pair, rows)
+        rounds: dict[tuple[str, int], list[float]] = {who: [] for who in contestants}
+        for turn in range(self.repeats):
+            for who, contestant in contestants.items():
+                rounds[who].append(self.speed(contestant))
+                print(f"round {turn + 1}: {who[0]} x {who[1]}: {rounds[who][-1]:,.0f} tokens/s", flush=True)
+        speeds = {who: statistics.median(turns) for who, turns in rounds.items()}
+        peers = {who: speed for who, speed in speeds.items() if who[0] != "ours"}
+        best = max(peers, key=lambda who: peers[who])
+        ours_best = max(speed for who, speed in speeds.items() if who[0] == "ours")
         machine = Machine.measured(setting.device, setting.precision)
         limit = bound(machine, setting)
         return {
-            "ours_tokens_per_s": median,
-            "ours_turns": ours,
+            "ours_tokens_per_s": speeds[ours],
+            "ours_turns": rounds[ours],
             "ours_best_tokens_per_s": ours_best,
             "peers": {
-                name: {"tokens_per_s": statistics.median(turns), "turns": turns, "probes": probes[name]}
-                for name, turns in same.items()
+                name: {
+                    "tokens_per_s": speeds[name, setting.rows],
+                    "turns": rounds[name, setting.rows],
+                    "by_batch": {rows: speed for (peer, rows), speed in peers.items() if peer == name},
+                }
+                for name in ("loop", "generate")
             },
-            "best_peer": best,
-            "ratio_same_setting": {name: median / statistics.median(turns) for name, turns in same.items()},
-            "ratio_over_best_peer": ours_best / best["tokens_per_s"],
-            "roofline_fraction": median / limit["tokens_per_s"],
+            "best_peer": {"name": best[0], "rows": best[1], "tokens_per_s": peers[best]},
+            "ratio_same_setting": {name: speeds[ours] / speeds[name, setting.rows] for name in ("loop", "generate")},
+            "ratio_over_best_peer": ours_best / peers[best],
+            "whole_runs": self.whole_runs(contestants[ours], contestants[best]) if self.lengths else None,
+            "roofline_fraction": speeds[ours] / limit["tokens_per_s"],
             "roofline": limit | {"machine": asdict(machine)},
-            "peak_memory_bytes": max(memory, grown),
+            "peak_memory_bytes": memory,
         }
 
-    def best(
-        self,
-        peers: dict[str, Peer],
-        probes: dict[str, dict[int, float]],
-        same: dict[str, float],
-    ) -> dict[str, Any]:
-        """The fastest peer at its own best batch: found by the probes, then measured in full; never less than what a
-        peer reached in the same setting."""
-        name, rows = max(
-            ((name, rows) for name in peers for rows in self.setting.batches), key=lambda at: probes[at[0]][at[1]]
-        )
-        at_same = max(same, key=lambda peer: same[peer])
-        found = {"name": at_same, "rows": self.setting.rows, "tokens_per_s": same[at_same]}
-        if rows != self.setting.rows:
-            speed = self.full(peers[name], rows)
-            if speed > same[at_same]:
-                found = {"name": name, "rows": rows, "tokens_per_s": speed}
-        return found
+    def speed(self, contestant: Contestant) -> float:
+        """Tokens per second, of steps integrated over the lengths or of a whole run."""
+        if not self.lengths:
+            return self.whole(contestant)
+        seconds = []
+        for length in self.lengths:
+            ticks = contestant.ticks(length, STEPS + 2)[1:]
+            seconds.append(statistics.median(np.diff(ticks).tolist()))
+        mean = float(np.trapezoid(seconds, self.lengths)) / (self.lengths[-1] - self.lengths[0])
+        return contestant.rows / mean
 
-    def turn(self, sampler: Sampler, index: int) -> float:
-        """Tokens per second of a whole shard of ours, prompts included."""
-        rows = sampler.good.rows
-        return rows * self.setting.new_tokens / self.timed(lambda: sampler.shard(index, rows, _silent))
+    def whole_runs(self, ours: Contestant, peer: Contestant) -> dict[str, float]:
+        """One whole run of both, prompts included."""
+        speeds = {"ours_tokens_per_s": self.whole(ours), "best_peer_tokens_per_s": self.whole(peer)}
+        return speeds | {"ratio": speeds["ours_tokens_per_s"] / speeds["best_peer_tokens_per_s"]}
 
-    def ours(self, rows: int) -> Sampler:
-        setting = self.setting
-        length = setting.prompt + setting.new_tokens
-        good, bad = (
-            Decoder(Weights.load(self.root / name, setting.precision, setting.device), rows, length)
-            for name in ("good", "bad")
-        )
-        words = [*SPECIALS, *(str(word) for word in range(len(SPECIALS), setting.vocab_size))]
-        tokenizer = Tokenizer(WordLevel({word: number for number, word in enumerate(words)}, "<unk>"))
-        return Sampler(good, bad, CONTRAST, self.prompts_PS, setting.new_tokens, 1, Vocabulary(tokenizer))
-
-    def prompts(self, rows: int) -> torch.Tensor:
-        return torch.from_numpy(self.prompts_PS[:rows]).to(self.setting.device)
-
-    def full(self, peer: Peer, rows: int) -> float:
-        """Tokens per second of a whole batch of a peer, prompts included."""
-        return rows * self.setting.new_tokens / self.timed(lambda: peer(self.prompts(rows), self.setting.new_tokens))
-
-    def probe(self, pair: PeerPair, peer: Peer, rows: int) -> float:
-        """Tokens per second of a few steps at the shortest, the middle and nearly the greatest length."""
-        setting, steps, seconds = self.setting, 5, 0.0
-        longest = setting.prompt + setting.new_tokens - steps - 2
-        for length in (setting.prompt, (setting.prompt + longest) // 2, longest):
-            pair.ticking = True
-            peer(torch.randint(4, setting.vocab_size, (rows, length), device=setting.device), steps + 2)
-            pair.ticking = False
-            seconds += statistics.median(later - tick for tick, later in pairwise(pair.ticks[1:]))
-        return 3 * rows / seconds
-
-    def timed(self, action: Callable[[], object]) -> float:
-        self.wait()
+    def whole(self, contestant: Contestant) -> float:
         began = time.perf_counter()
-        action()
-        self.wait()
-        return time.perf_counter() - began
-
-    def wait(self) -> None:
-        if self.cuda:
-            torch.cuda.synchronize()
+        ended = contestant.ticks(self.setting.prompt, self.setting.new_tokens)[-1]
+        return contestant.rows * self.setting.new_tokens / (ended - began)
 
     def peak_memory(self) -> int:
-        """Of the GPU, else of the process."""
-        if self.cuda:
+        """Of the GPU; else of the process, its libraries included."""
+        if self.setting.device == "cuda":
             return torch.cuda.max_memory_allocated()
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-
-
-def _silent(_: int) -> None:
-    pass
 
 
 if __name__ == "__main__":

@@ -8,38 +8,53 @@ from pathlib import Path
 import pytest
 import torch
 
-from experiments.benchmarks.generation import SETTINGS, main, make_pair, measure
-from experiments.benchmarks.peers import PeerPair, contrasted
+from experiments.benchmarks.contestants import make_pair
+from experiments.benchmarks.generation import SETTINGS, main, measure
+from experiments.benchmarks.generation_shards import measure_shards
+from experiments.benchmarks.peers import SHORT, GeneratePeer, LoopPeer, PeerPair, contrasted
 from experiments.benchmarks.roofline import Machine, bound
 
-SIZES = {"layers": 1, "hidden": 16, "heads": 2, "ffn": 32, "vocab_size": 64, "new_tokens": 16}
-SMALL = replace(SETTINGS["cpu"], **SIZES, rows=4, our_rows=8, batches=(2, 4))
+SIZES = {"layers": 1, "hidden": 16, "heads": 2, "ffn": 32, "vocab_size": 64, "new_tokens": 64}
+SMALL = replace(SETTINGS["cpu"], **SIZES, rows=4, our_rows=8, batches=(2, 4), lengths=2)
 
 
-def test_the_figures_are_of_ours_and_of_both_peers() -> None:
-    figures = measure(SMALL, threads=1, repeats=3)
+@pytest.mark.parametrize("lengths", [0, 2])
+def test_the_figures_are_of_ours_and_of_both_peers(lengths: int) -> None:
+    figures = measure(replace(SMALL, lengths=lengths), threads=1, repeats=3)
     assert len(figures["ours_turns"]) == 3
     assert set(figures["peers"]) == {"loop", "generate"}
-    assert figures["best_peer"]["tokens_per_s"] >= max(peer["tokens_per_s"] for peer in figures["peers"].values())
     for name, ratio in figures["ratio_same_setting"].items():
         assert ratio == figures["ours_tokens_per_s"] / figures["peers"][name]["tokens_per_s"]
-        assert set(figures["peers"][name]["probes"]) == {2, 4}
+        assert set(figures["peers"][name]["by_batch"]) == {2, 4}
+        assert figures["best_peer"]["tokens_per_s"] >= max(figures["peers"][name]["by_batch"].values())
+    assert figures["ratio_over_best_peer"] > 0
+    assert (figures["whole_runs"] is None) == (lengths == 0)
     assert 0 < figures["roofline_fraction"] < 1
     assert figures["peak_memory_bytes"] > 10**7
 
 
-def test_both_peers_draw_from_the_same_distribution_as_each_other(tmp_path: Path) -> None:
+@pytest.mark.parametrize("length", [20, SHORT + 20])
+def test_both_peers_draw_from_the_plausible_head_of_both_models(length: int, tmp_path: Path) -> None:
     make_pair(SMALL, tmp_path)
-    pair, prompts = PeerPair(tmp_path, "fp32", "cpu"), torch.arange(40).view(2, 20) + 4
-    for peer in (pair.loop, pair.generate):
-        words = peer(prompts, 5)
-        assert words.shape == (2, 25)
+    pair = PeerPair(tmp_path, "fp32", "cpu")
+    ticks: list[float] = []
+    for peer in (LoopPeer(pair, 2), GeneratePeer(pair, 2)):
+        prompts = pair.prompts(2, length)
+        words = peer.run(prompts, 5, ticks)
+        assert words.shape == (2, length + 5)
+        assert torch.equal(words[:, :length], prompts)
+        caches = pair.caches(2, length)
+        read = caches[0].get_seq_length()
         with torch.no_grad():
-            good, bad = (model(words).logits for model in (pair.good, pair.bad))
+            good, bad = (
+                model(words[:, read:], past_key_values=cache).logits
+                for model, cache in zip((pair.good, pair.bad), caches, strict=True)
+            )
         for row in range(2):
-            for place in range(20, 25):
-                scores = contrasted(good[row, place - 1][None], bad[row, place - 1][None])[0]
+            for place in range(length, length + 5):
+                scores = contrasted(good[row, place - 1 - read][None], bad[row, place - 1 - read][None])[0]
                 assert scores[words[row, place]].isfinite()  # nothing outside the plausible head
+    assert len(ticks) == 10
 
 
 def test_the_bound_counts_what_must_be_read() -> None:
@@ -48,6 +63,12 @@ def test_the_bound_counts_what_must_be_read() -> None:
     caches = 4 * 4 * 2 * 16 * (20 + 1)
     assert tokens["bytes_per_step"] == 2 * (weights + caches + 8 * 4 * 64)
     assert tokens["tokens_per_s"] == pytest.approx(4 * 1e9 / tokens["bytes_per_step"])
+
+
+def test_the_cost_of_shards_is_that_of_whole_corpora() -> None:
+    figures = measure_shards((1, 3))
+    assert [row["tokens"] for row in figures["shards"]] == [1_024, 3_072]
+    assert all(row["cpu_us_per_token"] > 0 for row in figures["shards"])
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is there")
