@@ -4,9 +4,10 @@
         [--clock wall|cpu]
 
 All take turns in one process, and medians over the rounds are compared, since a shared machine is now and then slower
-for everybody. `engine` is our DeepSpeed engine alone on blocks that lie ready; `ours` is the training loop around it
-(data order, packing, curves, checks), so their difference is what the loop costs. On a machine that others load, one
-thread and `--clock cpu` (processor seconds of this process) tell what `wall` on an idle one would.
+for everybody. First steps (compiling, first allocations) are told apart as `first_steps_s`. `ours` is the training loop
+(data order, packing, curves, checks) around our engine with compiled layers, `uncompiled` the same without compiling;
+`overhead_of_our_loop` is the time of that loop outside of the steps, relative to them. On a machine that others
+load, one thread and `--clock cpu` (processor seconds of this process) tell what `wall` on an idle one would.
 
 Operations per token are 6 N + 12 L H T (`ablab.models.size.training_flops`); utilisation is their rate over that of a
 large matrix product in the same precision with the same threads, measured on the spot.
@@ -33,15 +34,17 @@ from torch.nn.functional import cross_entropy
 
 from ablab.models.llama import initialise, llama_config
 from ablab.models.size import model_size, training_flops
-from ablab.spec.recipe import Model, Schedule
-from ablab.store.context import silent
+from ablab.spec.placement import Numerics
+from ablab.spec.recipe import Model
+from ablab.store.context import StageContext, silent
 from ablab.train.checkpoint import Checkpoints, kept
 from ablab.train.data import Batches, BlockOrder, Blocks
-from ablab.train.engine import Engine, numerics
+from ablab.train.engine import Engine, StepReport, numerics
+from ablab.train.live import LiveFile, matrix_flops_per_second
 from ablab.train.loop import Trainer
 from ablab.train.optimizer import adamw
 from ablab.train.resume import ResumeStates
-from ablab.train.settings import TrainSettings
+from ablab.train.settings import TrainSettings, read_settings
 
 NEVER = 10**6  # steps: no schedule ends and no checkpoint is due while we measure
 Clock = Callable[[], float]
@@ -71,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", type=Path, required=True, help="where the figures go")
     parser.add_argument("--setting", choices=sorted(SETTINGS), default="cpu")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--steps", type=int, default=10, help="of each contestant in each round")
+    parser.add_argument("--steps", type=int, default=3, help="of each contestant in each round")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--clock", choices=sorted(CLOCKS), default="wall")
     chosen = parser.parse_args(arguments)
@@ -91,36 +94,40 @@ def measure(setting: Setting, threads: int, steps: int, rounds: int, clock: Cloc
     stream = np.random.default_rng(1).integers(4, setting.vocab_size, 2_000_000).astype(np.uint16)
     times: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory() as folder, contestants(settings, stream, Path(folder), clock) as runs:
-        for name, run in runs.items():
-            print(f"{name}: first steps", file=sys.stderr, flush=True)
-            run(2)  # compiling, first allocations
+        first = {name: first_steps(name, run, clock) for name, run in runs.items()}
         for turn in range(rounds):
+            print(f"round {turn + 1} of {rounds}", file=sys.stderr, flush=True)
             order = list(runs) if turn % 2 == 0 else list(reversed(runs))
             for name in order:
                 times.setdefault(name, []).append(runs[name](steps) / steps)
     tokens = settings.schedule.tokens_per_step
     speed = {name: tokens / statistics.median(of) for name, of in times.items()}
-    matrix = matrix_rate(clock, settings)
+    matrix = matrix_flops_per_second(settings.device, settings.precision, threads)
     flops = training_flops(setting.model, setting.vocab_size, 1)
+    ours = runs["ours"]
+    assert isinstance(ours, OurLoop)
     return {
         "parameters": model_size(setting.model, setting.vocab_size).total,
         "flops_per_token": flops,
         "threads": threads,
         "matrix_flops_per_s": matrix,
+        "first_steps_s": first,
         "tokens_per_s": speed,
         "utilisation": {name: rate * flops / matrix for name, rate in speed.items()},
         "ratio_over_trainer": ratio(times, "trainer"),
         "ratio_over_plain_loop": ratio(times, "plain_loop"),
-        "overhead_of_our_loop": 1 / ratio(times, "engine") - 1,
+        "ratio_over_uncompiled": ratio(times, "uncompiled"),
+        "overhead_of_our_loop": ours.overhead(),
         "rounds": {name: [tokens / one for one in of] for name, of in times.items()},
     }
 
 
-def matrix_rate(clock: Clock, settings: TrainSettings) -> float:
-    """Operations per second of a large product in bf16, at its best."""
-    side = 2_048 if settings.device == "cpu" else 8_192
-    matrix = torch.randn(side, side, device=settings.device).to(torch.bfloat16)
-    return 2 * side**3 / min(timed(clock, settings, lambda: torch.mm(matrix, matrix)) for _ in range(8))
+def first_steps(name: str, run: Run, clock: Clock) -> float:
+    """Seconds of two steps: compiling, first allocations."""
+    print(f"{name}: first steps", file=sys.stderr, flush=True)
+    began = clock()
+    run(2)
+    return clock() - began
 
 
 def ratio(times: dict[str, list[float]], other: str) -> float:
@@ -129,32 +136,26 @@ def ratio(times: dict[str, list[float]], other: str) -> float:
 
 
 def train_settings(setting: Setting, threads: int) -> TrainSettings:
-    schedule = Schedule(
-        steps=NEVER,
-        tokens_per_step=setting.blocks * setting.model.context,
-        learning_rate=1e-3,
-        warmup_steps=100,
-        weight_decay=0.1,
-        checkpoint_every=NEVER,
-        validation_tokens=setting.model.context,
-    )
-    return TrainSettings(
-        model=setting.model,
-        vocab_size=setting.vocab_size,
-        schedule=schedule,
-        precision="bf16",
-        seed=1,
-        share=0.0,
-        stop=NEVER,
-        ends_early=False,
-        keep=(),
-        threads=threads,
-        device=setting.device,
-        ranks=1,
-        micro_batch=setting.blocks,
-        evaluation_rows=setting.blocks,
-        zero_stage=1,
-    )
+    """Those of a stage that never ends."""
+    params = {
+        "model": dict(setting.model),
+        "vocab_size": setting.vocab_size,
+        "schedule": {
+            "steps": NEVER,
+            "tokens_per_step": setting.blocks * setting.model.context,
+            "learning_rate": 1e-3,
+            "warmup_steps": 100,
+            "weight_decay": 0.1,
+            "checkpoint_every": NEVER,
+            "validation_tokens": setting.model.context,
+        },
+        "precision": "bf16",
+        "train_seed": 1,
+        "share": 0.0,
+    }
+    chosen = Numerics(threads=threads, device=setting.device, micro_batch=setting.blocks, compile="always")
+    nowhere = Path("/nonexistent")
+    return read_settings(StageContext("", params, {}, {}, nowhere, nowhere, chosen, silent, {}))
 
 
 @contextlib.contextmanager
@@ -163,10 +164,12 @@ def contestants(settings: TrainSettings, stream: Any, folder: Path, clock: Clock
     blocks = Blocks(stream, settings.model.context)
     batches = Batches(BlockOrder(settings.seed, len(blocks), 0, 0.0), {"real": blocks}, settings.blocks_per_step)
     ready = [batches.step(step) for step in range(8)]
-    with numerics(replace(settings, device="any")), Engine(settings) as engine:
+    plain = replace(settings, compiled=False)
+    with numerics(settings), Engine(settings) as engine, Engine(plain) as uncompiled:
+        torch.use_deterministic_algorithms(False)  # as the others
         yield {
-            "ours": lambda steps: timed(clock, settings, our_loop(engine, settings, batches, blocks, folder, steps)),
-            "engine": lambda steps: timed(clock, settings, lambda: [engine.step(ready[n % 8]) for n in range(steps)]),
+            "ours": OurLoop(engine, settings, batches, blocks, folder, clock),
+            "uncompiled": OurLoop(uncompiled, plain, batches, blocks, folder, clock),
             "plain_loop": plain_loop(settings, ready, clock),
             "trainer": trainer(settings, ready, folder, clock),
         }
@@ -180,20 +183,50 @@ def timed(clock: Clock, settings: TrainSettings, work: Callable[[], object]) -> 
     return clock() - began
 
 
-def our_loop(
-    engine: Engine, settings: TrainSettings, batches: Batches, validation: Blocks, folder: Path, steps: int
-) -> Callable[[], object]:
-    """The loop of a training stage, without a checkpoint."""
-    fresh = Trainer(
-        settings=replace(settings, stop=steps),
-        batches=batches,
-        validation=validation,
-        checkpoints=Checkpoints(folder, kept(settings)),
-        states=ResumeStates(folder, {}),
-        progress=silent,
-        ranks=engine.ranks,
-    )
-    return lambda: fresh.run(engine)
+class OurLoop:
+    """The loop of a training stage, without a checkpoint, and a watch on the engine's steps in it."""
+
+    def __init__(
+        self, engine: Engine, settings: TrainSettings, batches: Batches, held_out: Blocks, folder: Path, clock: Clock
+    ) -> None:
+        self._engine, self._settings, self._batches, self._held_out = engine, settings, batches, held_out
+        self._folder, self._clock = folder, clock
+        self._ratios: list[float] = []
+
+    def __call__(self, steps: int) -> float:
+        fresh = Trainer(
+            settings=replace(self._settings, stop=steps),
+            batches=self._batches,
+            validation=self._held_out,
+            checkpoints=Checkpoints(self._folder, kept(self._settings)),
+            states=ResumeStates(self._folder, {}),
+            progress=silent,
+            ranks=self._engine.ranks,
+            live=LiveFile(self._folder, self._settings),
+        )
+        watched = Watched(self._engine, self._clock, self._settings)
+        with fresh.live:
+            seconds = timed(self._clock, self._settings, lambda: fresh.run(watched))  # type: ignore[arg-type]
+        self._ratios.append(seconds / watched.seconds - 1)
+        return seconds
+
+    def overhead(self) -> float:
+        """Median over the runs; the first one compiled."""
+        return statistics.median(self._ratios[1:])
+
+
+class Watched:
+    """An engine whose steps are timed."""
+
+    def __init__(self, engine: Engine, clock: Clock, settings: TrainSettings) -> None:
+        self._engine, self._clock, self._settings = engine, clock, settings
+        self.seconds = 0.0
+
+    def step(self, blocks: Any) -> StepReport:
+        began = self._clock()
+        report = self._engine.step(blocks)
+        self.seconds += self._clock() - began
+        return report
 
 
 def plain_loop(settings: TrainSettings, ready: list[Any], clock: Clock) -> Run:

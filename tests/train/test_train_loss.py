@@ -34,7 +34,7 @@ def gradients(value: torch.Tensor, *of: torch.Tensor) -> list[torch.Tensor]:
 def test_loss_and_gradients_are_those_of_cross_entropy_whatever_the_block(
     dtype: torch.dtype, near: float, rows: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(losses, "BLOCK_ELEMENTS", rows * VOCABULARY)
+    monkeypatch.setattr(losses, "BLOCK_ELEMENTS", {"cpu": rows * VOCABULARY})
     hidden, weight, targets = drawn(dtype)
     expected = cross_entropy((hidden @ weight.T).float(), targets)
     found = mean_loss(hidden, weight, targets)
@@ -62,7 +62,7 @@ class Largest(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def test_nothing_as_large_as_tokens_times_vocabulary_is_ever_made(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(losses, "BLOCK_ELEMENTS", 4 * VOCABULARY)
+    monkeypatch.setattr(losses, "BLOCK_ELEMENTS", {"cpu": 4 * VOCABULARY})
     hidden, weight, targets = drawn(torch.float32)
     with Largest() as plain:
         cross_entropy(hidden @ weight.T, targets).backward()  # type: ignore[no-untyped-call]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, JsonValue
 
@@ -43,6 +43,9 @@ class Numerics(Spec):
     """The optimizer's state and its step on the CPU (ZeRO-Offload); needs a ZeRO stage of at least 1."""
     activation_checkpointing: bool = False
     """Activations of a layer are computed again in the backward pass: less memory, about a third more time."""
+    compile: Literal["never", "long", "always"] = "never"
+    """Which trainings have their layers compiled: those that are long enough for it to pay, all, or none. When a run
+    starts and nothing is said: long ones, where a C++ compiler is there."""
     deepspeed: dict[str, JsonValue] = Field(default_factory=dict)
     """Merged over the DeepSpeed configuration that is generated; what the recipe or other numerics say is refused."""
     device: Annotated[str, AfterValidator(check_device)] = "cpu"
@@ -82,6 +85,8 @@ def training_faults(numerics: Numerics, tokens_per_step: int, context: int, prec
     if precision == "bf16" and numerics.zero_stage == 0:
         # DeepSpeed 0.19 steps the optimizer on zero gradients while it sets it up there: Adam's bias correction is off.
         yield "numerics.zero_stage=0 trains differently in bf16; use 1, 2, 3 or null"
+    if numerics.compile == "always" and numerics.zero_stage == 3:
+        yield "numerics.compile=always needs whole weights, but numerics.zero_stage=3 divides them; use compile=long"
     if numerics.offload_optimizer and numerics.zero_stage == 0:
         yield "numerics.offload_optimizer needs ZeRO, but numerics.zero_stage=0; use 1, 2, 3 or null"
     yield from deepspeed_faults(numerics.deepspeed)

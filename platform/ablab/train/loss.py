@@ -16,8 +16,9 @@ from transformers import LlamaForCausalLM
 
 from ablab.models.llama import BOS
 
-BLOCK_ELEMENTS = 1 << 22
-"""Logits of a block: 16 MiB in fp32. Fixed, so that results do not depend on it."""
+BLOCK_ELEMENTS = {"cpu": 1 << 20, "cuda": 1 << 26}
+"""Logits of a block: what stays in a cache (4 MiB in fp32), or fills a GPU. Fixed, so that results follow from the
+device."""
 
 
 class Head(torch.nn.Module):
@@ -72,7 +73,7 @@ def mean_loss(hidden_NH: torch.Tensor, weight_VH: torch.Tensor, targets_N: torch
 def loss_sum(hidden_NH: torch.Tensor, weight_VH: torch.Tensor, targets_N: torch.Tensor) -> torch.Tensor:
     """Sum of the cross-entropies, each in fp32, added in fp64."""
     total = torch.zeros((), dtype=torch.float64, device=hidden_NH.device)
-    for rows in _blocks(len(hidden_NH), len(weight_VH)):
+    for rows in _blocks(hidden_NH, weight_VH):
         logits_RV = (hidden_NH[rows] @ weight_VH.T).float()
         picked_R = logits_RV.gather(1, targets_N[rows, None]).squeeze(1)
         total += (logits_RV.logsumexp(1) - picked_R).double().sum()
@@ -86,29 +87,29 @@ class _MeanLoss(torch.autograd.Function):
         total = torch.zeros((), dtype=torch.float64, device=hidden_NH.device)
         to_hidden_NH = torch.empty_like(hidden_NH)
         to_weight_VH = torch.zeros_like(weight_VH, dtype=torch.float32)
-        for rows in _blocks(count, len(weight_VH)):
+        for rows in _blocks(hidden_NH, weight_VH):
             hidden_RH, targets_R1 = hidden_NH[rows], targets_N[rows, None]
-            logits_RV = (hidden_RH @ weight_VH.T).float()
-            log_sum_R1 = logits_RV.logsumexp(1, keepdim=True)
-            total += (log_sum_R1 - logits_RV.gather(1, targets_R1)).double().sum()
-            # d loss / d logits = (softmax - one-hot) / N, written over the logits
-            gradient_RV = logits_RV.sub_(log_sum_R1).exp_()
-            gradient_RV.scatter_add_(1, targets_R1, torch.full_like(log_sum_R1, -1.0))
-            gradient_RV = gradient_RV.div_(count).to(hidden_NH.dtype)
+            log_probs_RV = (hidden_RH @ weight_VH.T).float().log_softmax(1)
+            picked_R1 = log_probs_RV.gather(1, targets_R1)
+            total -= picked_R1.double().sum()
+            # d loss / d logits = (softmax - one-hot) / N, written over the log-probabilities; N comes in `backward`
+            gradient_RV = log_probs_RV.exp_().scatter_add_(1, targets_R1, torch.full_like(picked_R1, -1.0))
+            gradient_RV = gradient_RV.to(hidden_NH.dtype)
             to_hidden_NH[rows] = gradient_RV @ weight_VH
             to_weight_VH += gradient_RV.T @ hidden_RH
         ctx.save_for_backward(to_hidden_NH, to_weight_VH)
-        ctx.dtype = weight_VH.dtype
+        ctx.count, ctx.dtype = count, weight_VH.dtype
         return (total / count).float()
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, None]:
         to_hidden_NH, to_weight_VH = ctx.saved_tensors
         # in fp32: one part of n micro-batches is no number of bf16
+        gradient = gradient / ctx.count
         to_hidden = (to_hidden_NH.float() * gradient).to(to_hidden_NH.dtype)
         return to_hidden, (to_weight_VH * gradient).to(ctx.dtype), None
 
 
-def _blocks(count: int, vocabulary: int) -> Iterator[slice]:
-    size = max(1, BLOCK_ELEMENTS // vocabulary)
+def _blocks(hidden_NH: torch.Tensor, weight_VH: torch.Tensor) -> Iterator[slice]:
+    count, size = len(hidden_NH), max(1, BLOCK_ELEMENTS[hidden_NH.device.type] // len(weight_VH))
     return (slice(first, min(first + size, count)) for first in range(0, count, size))

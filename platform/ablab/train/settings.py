@@ -10,6 +10,7 @@ from typing import Any, Literal
 from pydantic import JsonValue
 
 from ablab.errors import InputError
+from ablab.models.size import compiling_pays, training_flops
 from ablab.spec.base import build
 from ablab.spec.placement import Numerics, training_faults
 from ablab.spec.recipe import Model, Schedule
@@ -43,6 +44,8 @@ class TrainSettings:
     zero_stage: int
     offload_optimizer: bool
     activation_checkpointing: bool
+    compiled: bool
+    """Layers are compiled (`ablab.train.compiled`)."""
     deepspeed: Mapping[str, JsonValue]
     """What the user adds to the generated DeepSpeed configuration."""
 
@@ -67,6 +70,7 @@ class TrainSettings:
             "ranks": self.ranks if self.ranks > 1 else None,
             "offload_optimizer": self.offload_optimizer,
             "activation_checkpointing": self.activation_checkpointing,
+            "compiled": self.compiled,
             "deepspeed": self.deepspeed,
         }
         return {name: value for name, value in unusual.items() if value} | {
@@ -107,6 +111,7 @@ def read_settings(ctx: StageContext) -> TrainSettings:
         zero_stage=_zero_stage(params["precision"], numerics),
         offload_optimizer=numerics.offload_optimizer,
         activation_checkpointing=numerics.activation_checkpointing,
+        compiled=_compiled(model, int(params["vocab_size"]), stop * schedule.tokens_per_step, numerics),
         deepspeed=numerics.deepspeed,
     )
 
@@ -133,6 +138,12 @@ def _zero_stage(precision: str, numerics: Numerics) -> int:
     if numerics.zero_stage is not None:
         return numerics.zero_stage
     return 1 if precision == "bf16" or numerics.offload_optimizer else 0
+
+
+def _compiled(model: Model, vocab_size: int, tokens: int, numerics: Numerics) -> bool:
+    """Where weights are divided among ranks (ZeRO stage 3), layers are not compiled."""
+    pays = compiling_pays(training_flops(model, vocab_size, tokens), numerics.device)
+    return numerics.compile == "always" or (numerics.compile == "long" and pays and numerics.zero_stage != 3)
 
 
 def _faults(model: Model, schedule: Schedule, precision: str, numerics: Numerics) -> list[str]:
