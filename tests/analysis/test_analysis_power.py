@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from ablab.analysis import compare
-from ablab.analysis.power import Pilot, claim_powers, metric_powers
+from ablab.analysis import ArmResults, compare, load_result
+from ablab.analysis.power import Pilot, claim_powers, metric_powers, task_powers
+from ablab.analysis.report.tasks import task_effects
 from ablab.analysis.students import mixed_quantile
 from ablab.errors import InputError
 from ablab.spec import Claim, Design
@@ -90,3 +91,21 @@ def test_one_replicate_is_no_pilot(
         claim_powers(found, 1.0)
     with pytest.raises(InputError, match="at least two finished replicates"):
         metric_powers(found, 1.0)
+
+
+def test_a_task_can_show_what_its_items_let_any_number_of_replicates_find(
+    write_result: Write, random_answers: Answers
+) -> None:
+    arms = [
+        ArmResults(name, tuple(load_result(write_result(random_answers(9 * a + i, items=60))) for i in range(3)))
+        for a, name in enumerate(("real", "mixed", "masked"))
+    ]
+    rows = [[0], [1], [2]]
+    found = {(suite, power.metric): power for suite, power in task_powers(task_effects(arms, rows), 12.0)}
+    assert set(found) <= {("minimal_pairs", t) for t in ("agreement", "order")} | {
+        ("entity_tracking", t) for t in ("zero", "one")
+    }
+    assert found
+    for power in found.values():
+        assert power.replicates == 3
+        assert (power.needed is None) == (power.limit > 12.0)

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from ablab.analysis.comparison import Comparison, Effect
+from ablab.analysis.report.material import TaskEffect
 from ablab.analysis.students import (
     LEVEL,
     detectable_multiple,
@@ -128,19 +129,28 @@ def metric_powers(comparison: Comparison, asked: float) -> list[Power]:
     freedom are left at those of one arm.
     """
     _check(comparison.effects)
+    mine = [effect for effect in comparison.effects if effect.against == comparison.control]
+    pooled = (_pooled([e for e in mine if e.metric == metric.name], asked) for metric in comparison.metrics)
+    return [power for power in pooled if power is not None]
+
+
+def task_powers(tasks: Sequence[TaskEffect], asked: float) -> list[tuple[str, Power]]:
+    """The same of every task, with its suite; tasks in which nothing varied between replicates are left out."""
     found = []
-    for metric in comparison.metrics:
-        effects = [
-            effect
-            for effect in comparison.effects
-            if (effect.against, effect.metric) == (comparison.control, metric.name) and effect.replicate_sd
-        ]
-        if effects:
-            fewest = min(effects, key=lambda effect: effect.replicates)
-            sd, item_sd = _rms(e.replicate_sd or 0.0 for e in effects), _rms(e.item_sd or 0.0 for e in effects)
-            pilot = Pilot(sd, fewest.replicates - 1, item_sd, fewest.item_df or 1.0)
-            found.append(_power(fewest, pilot, asked))
+    for suite, name in dict.fromkeys((one.suite, one.effect.metric) for one in tasks):
+        power = _pooled([one.effect for one in tasks if (one.suite, one.effect.metric) == (suite, name)], asked)
+        if power is not None:
+            found.append((suite, power))
     return found
+
+
+def _pooled(effects: Sequence[Effect], asked: float) -> Power | None:
+    known = [effect for effect in effects if effect.replicate_sd]
+    if not known:
+        return None
+    fewest = min(known, key=lambda effect: effect.replicates)
+    sd, item_sd = _rms(e.replicate_sd or 0.0 for e in known), _rms(e.item_sd or 0.0 for e in known)
+    return _power(fewest, Pilot(sd, fewest.replicates - 1, item_sd, fewest.item_df or 1.0), asked)
 
 
 def _rms(values: Iterable[float]) -> float:

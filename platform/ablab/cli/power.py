@@ -9,8 +9,9 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ablab.analysis import Comparison
-from ablab.analysis.power import Power, claim_powers, metric_powers
+from ablab.analysis.power import Power, claim_powers, metric_powers, task_powers
 from ablab.analysis.report.costs import stage_costs
+from ablab.analysis.report.gather import tasks_of
 from ablab.cli.common import console, edits_of, print_json
 from ablab.errors import InputError
 from ablab.runner.prepare import prepare
@@ -33,6 +34,7 @@ def power(arguments: argparse.Namespace) -> None:
     roles = prepared_roles(prepared)
     comparison = compare_roles(prepared.design, roles, prepared.store)
     claims, metrics = claim_powers(comparison, arguments.effect), metric_powers(comparison, arguments.effect)
+    tasks = task_powers(tasks_of(prepared.design, roles, prepared.store), arguments.effect)
     hours = {key: cost.device_hours for (_, key), cost in stage_costs(roles, prepared.store).items()}
     every = hours_per_replicate(roles, hours, roles)
     pairs = {id_: hours_per_replicate(roles, hours, {p.arm, p.against}) for id_, p in claims.items()}
@@ -41,6 +43,7 @@ def power(arguments: argparse.Namespace) -> None:
             {
                 "claims": {id_: dataclasses.asdict(p) | {"device_hours": pairs[id_]} for id_, p in claims.items()},
                 "metrics": [dataclasses.asdict(p) for p in metrics],
+                "tasks": [{"suite": suite} | dataclasses.asdict(p) for suite, p in tasks],
                 "device_hours_per_replicate": every,
                 "noise_floor": _noise_floor(prepared.design, comparison),
             }
@@ -56,6 +59,7 @@ def power(arguments: argparse.Namespace) -> None:
     if left_out:
         screen.print(f"The pilot shows no spread for {', '.join(left_out)}.\n")
     _print_metrics(metrics, _noise_floor(prepared.design, comparison), screen)
+    _print_tasks(tasks, arguments.effect, screen)
     if every is not None:
         screen.print(f"One more replicate of all {len(roles)} arms takes {every:.2f} device-hours, as recorded.")
 
@@ -129,6 +133,26 @@ def _print_metrics(metrics: Sequence[Power], noise: Mapping[str, float], screen:
         table.add_row(*map(Text, cells))
     screen.print(table)
     screen.print(Text("finds at best: with any number of replicates, as the items are too few for less\n", style="dim"))
+
+
+def _print_tasks(tasks: Sequence[tuple[str, Power]], effect: float, screen: Console) -> None:
+    """Suite by suite, the tasks that some number of replicates lets show the effect."""
+    from rich.padding import Padding
+    from rich.text import Text
+
+    if not tasks:
+        return
+    screen.print(Text(f"Tasks that can show {effect:g} points, with how many replicates", style="bold"))
+    for suite in dict.fromkeys(suite for suite, _ in tasks):
+        every = [power for of, power in tasks if of == suite]
+        able = sorted((p for p in every if p.needed is not None), key=lambda p: p.needed or 0)
+        listed = ", ".join(f"{p.metric} ({p.needed})" for p in able)
+        least = min(p.limit for p in every)
+        words = (
+            f"{len(able)} of {len(every)}: {listed}" if able else f"none of {len(every)}; at best {least:.1f} points"
+        )
+        screen.print(Padding(Text(f"{suite}: {words}"), (0, 0, 0, 2), expand=False))
+    screen.print()
 
 
 def _needed(one: Power) -> str:

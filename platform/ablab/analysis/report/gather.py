@@ -49,7 +49,7 @@ def gather(
         comparison=comparison,
         arms=arm_texts(design, comparison),
         claims=claims,
-        tasks=_tasks(design, roles, store),
+        tasks=tasks_of(design, roles, store),
         curves=learning_curves(arms, roles, store),
         factors=factor_curves(design, comparison),
         corpora=tuple(corpus_rows(arms, roles, store)),
@@ -60,7 +60,8 @@ def gather(
     )
 
 
-def _tasks(design: Design, roles: Roles, store: Store) -> tuple[TaskEffect, ...]:
+def tasks_of(design: Design, roles: Roles, store: Store) -> tuple[TaskEffect, ...]:
+    """Differences of every arm from the control by task, from what the store holds."""
     like: ReplicateResult | None = None
     arms = []
     for arm in design.arm_names():
