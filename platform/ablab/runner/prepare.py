@@ -15,6 +15,7 @@ from ablab.errors import InputError, did_you_mean
 from ablab.registry.database import Database
 from ablab.registry.registry import open_registry
 from ablab.registry.versions import resolve_name
+from ablab.runner.compiling import can_compile, compiling_fault
 from ablab.runner.plan import Plan, make_plan
 from ablab.settings import Settings, redact
 from ablab.spec.ablation import Ablation, Design, design_faults
@@ -215,11 +216,12 @@ def default_placement(
         faults.append(f"--jobs={jobs} is too many for {cores} cores; use at most {JOBS_PER_CORE * cores}")
     if generation_workers < 1:
         faults.append(f"--generation-workers={generation_workers} must be at least 1")
-    base = Numerics(threads=max(1, cores // max(1, jobs)), device=device)
+    base = Numerics(threads=max(1, cores // max(1, jobs)), device=device, compile="long" if can_compile() else "never")
     with collecting(faults):
         base = edit(base, {path: _read_settings(path, value) for path, value in numerics.items()}, "--numerics")
     with collecting(faults):
         base = _on_hosts(base, Path(hostfile)) if hostfile else base
+    faults += compiling_fault(base)
     if faults:
         raise InputError(faults)
     if generation_workers > 1 and base.generation_threads is None:

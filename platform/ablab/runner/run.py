@@ -15,6 +15,7 @@ from ablab.errors import RunError
 from ablab.registry.process import this_process
 from ablab.registry.records import ExecutionStage, NewExecution
 from ablab.registry.registry import Registry, open_registry
+from ablab.runner.compiling import uncompiled_note
 from ablab.runner.execute import Executor
 from ablab.runner.interrupted import mark_interrupted
 from ablab.runner.prepare import Prepared, prepare
@@ -132,6 +133,8 @@ def _run(
     plan, store = prepared.plan, prepared.store
     todo = sum(1 for _ in plan.todo())
     view.begin(plan)
+    if note := uncompiled_note(plan, prepared.placement.numerics):
+        view.note(note)
     try:
         Executor(
             plan=plan,

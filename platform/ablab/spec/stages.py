@@ -31,7 +31,7 @@ _KINDS = (
     StageKind("tokens", 1, "ablab.corpora.stages:tokenize", "flat token streams of the splits"),
     StageKind("suite", 1, "ablab.corpora.suites:build_suite", "evaluation items in one common shape"),
     StageKind("requests", 1, "ablab.corpora.requests:build_requests", "evaluation items as tokens"),
-    StageKind("train", 2, "ablab.train.stage:train", "a model and its checkpoints"),
+    StageKind("train", 3, "ablab.train.stage:train", "a model and its checkpoints"),
     StageKind("select", 1, "ablab.train.select:select", "which checkpoint of a run is used"),
     StageKind("generate", 2, "ablab.generate.stage:generate", "a synthetic corpus"),
     StageKind("describe", 2, "ablab.corpora.describe:describe", "statistics of a corpus"),
