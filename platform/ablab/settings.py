@@ -81,6 +81,11 @@ def redact(url: str) -> str:
     return _USER.sub(r"\1:***@", shown)
 
 
+def without_user(url: str) -> str:
+    """The address of a server as a browser is given it: without user and password."""
+    return re.sub(r"(://)[^/]*@", r"\1", url)
+
+
 def secrets_of(url: str) -> list[str]:
     """The passwords that `redact` hides, as they are written and as they are meant."""
     user = None if url.startswith("sqlite") else _USER.match(url)

@@ -23,7 +23,7 @@ from ablab.tracking import (
     start_server,
 )
 from ablab.tracking.connection import connect
-from ablab.tracking.server import free_port
+from ablab.tracking.services import free_port
 
 STEP = 10
 START = 1_764_000_000_000  # milliseconds since 1970
@@ -129,6 +129,8 @@ def make_execution(
                 replicate="t42-g1",
                 factors={"mixture.share": str(0.3 * index), "schedule.steps": "10"},
                 metrics={"reasoning": score + index, "perplexity": 31.5 - index},
+                differences={"reasoning": 1.0, "perplexity": -3.2} if index else {},
+                verdicts={"contrast-not-mask": "inconclusive"} if index else {},
                 stages={"corpus": corpus.key, "train": trainings[arm].key},
                 datasets=(DatasetView("microworld", corpus.key, "train", {"words": 900}),),
                 model=ModelView(
@@ -154,7 +156,10 @@ def make_execution(
             edits={"schedule.steps": "10"},
             parent_metrics={"claims/contrast-not-mask/difference": 1.0},
             artifacts={"comparison.json": report},
+            control="real-only",
             headline=("reasoning", "perplexity"),
+            top=("reasoning",),
+            claimed=("mixture.share",),
         )
 
     return make

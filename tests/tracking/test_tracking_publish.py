@@ -58,8 +58,15 @@ def test_an_execution_has_a_parent_run_and_a_child_for_every_arm_and_replicate(
     arms = arms_of(tracker, published)
     assert set(arms) == {"real-only · t42-g1", "contrastive · t42-g1"}
     arm = arms["contrastive · t42-g1"]
-    assert arm.data.params == {"mixture.share": "0.3", "schedule.steps": "10"}
-    assert arm.data.metrics == {"reasoning": 62.25, "perplexity": 30.5}
+    assert arm.data.params == {"arm": "contrastive", "mixture.share": "0.3", "schedule.steps": "10"}
+    scores = {"reasoning": 62.25, "perplexity": 30.5}
+    differences = {"difference/reasoning": 1.0, "difference/perplexity": -3.2}
+    assert {name: value for name, value in arm.data.metrics.items() if "learning/" not in name} == scores | differences
+    assert arm.data.tags["ablab.verdicts"] == "inconclusive: contrast-not-mask"
+    judged = client.get_metric_history(arm.info.run_id, "learning/validation_loss_nats")
+    assert [(point.step, point.value) for point in judged] == [(5, 5.5), (10, 5.5)]
+    losses = client.get_metric_history(arm.info.run_id, "learning/train_loss_nats")
+    assert [point.step for point in losses] == list(range(1, 11))
     key, run_id = arm.data.tags["ablab.stage.train"].split()
     assert client.get_run(run_id).data.tags["ablab.stage_key"] == key == view.arms[1].stages["train"]
 
@@ -132,7 +139,9 @@ def test_changed_scores_replace_the_old_and_changed_factors_make_a_new_run(
     assert rescored["real-only · t42-g1"].data.metrics["reasoning"] == 70.0
     arms = (dataclasses.replace(better.arms[0], factors={"mixture.share": "0.9"}),)
     changed = arms_of(tracker, tracker.publish_execution(dataclasses.replace(better, arms=arms)))
-    assert {name: run.data.params for name, run in changed.items()} == {"real-only · t42-g1": {"mixture.share": "0.9"}}
+    assert {name: run.data.params for name, run in changed.items()} == {
+        "real-only · t42-g1": {"arm": "real-only", "mixture.share": "0.9"}
+    }
 
 
 def test_publishing_goes_on_after_a_kill(

@@ -3,7 +3,6 @@ from __future__ import annotations
 import base64
 import dataclasses
 import json
-import os
 import signal
 import socket
 import subprocess
@@ -17,9 +16,10 @@ from urllib.request import Request, urlopen
 
 import pytest
 
-from ablab.errors import InputError
+from ablab.errors import InputError, RunError
 from ablab.settings import Settings
-from ablab.tracking import ExecutionView, Server, Tracker, start_server, view_url
+from ablab.tracking import ExecutionView, Server, Service, Tracker, check_ports, serve, start_server
+from ablab.tracking.services import free_port
 
 
 def rest(url: str, body: object = None) -> Any:
@@ -63,63 +63,112 @@ def test_artifacts_of_the_embedded_database_are_served(
     assert [file["path"] for file in listed["files"]] == ["comparison.json"]
 
 
-def test_the_prepared_view_is_small_and_names_the_headline_metrics(
+def test_the_prepared_views_are_small_and_name_what_they_draw(
     server: Server, tmp_path: Path, make_execution: Callable[..., ExecutionView]
 ) -> None:
     published = Tracker(server.url, tmp_path).publish_execution(make_execution())
     experiment = rest(f"{server.url}/api/2.0/mlflow/experiments/get?experiment_id={published.experiment_id}")
     tags = {tag["key"]: tag["value"] for tag in experiment["experiment"]["tags"]}
-    value = tags["mlflow.sharedViewState.ablab"]
-    assert len(value) < 20_000
-    state = json.loads(zlib.decompress(base64.b64decode(json.loads(value)["state"].removeprefix("deflate;"))))
-    assert [card["metricKey"] for card in state["compareRunCharts"]] == ["reasoning", "perplexity"]
-    assert state["orderByKey"] == "metrics.`reasoning`"
-    assert "params.`mixture.share`" in state["selectedColumns"]
-    assert "params.`schedule.steps`" not in state["selectedColumns"]  # the same in every arm
-    assert view_url(server.url + "/", "7").startswith(f"{server.url}/#/experiments/7/runs?viewStateShareKey=ablab&")
+    views = {name.rpartition("-")[2]: value for name, value in tags.items() if "sharedViewState" in name}
+    assert set(views) == {"scores", "spread", "learning", "factors", "differences", "table"}
+    assert max(map(len, views.values())) < 20_000
+    states = {name: state_of(value) for name, value in views.items()}
+    assert {state["orderByKey"] for state in states.values()} == {"metrics.`reasoning`"}
+    shown = [card["metricKey"] for card in states["scores"]["compareRunCharts"] if not card["deleted"]]
+    assert shown == ["reasoning", "perplexity"]
+    assert "params.`mixture.share`" in states["table"]["selectedColumns"]
+    assert "params.`schedule.steps`" not in states["table"]["selectedColumns"]  # the same in every arm
+    note = tags["mlflow.note.content"].splitlines()
+    assert note[0] == "Contrast: inconclusive."
+    assert f"(#/experiments/{published.experiment_id}/runs?viewStateShareKey=ablab-scores" in note[2]
 
 
-def test_a_port_in_use_is_refused_and_a_free_one_named(tmp_path: Path) -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        port = taken.getsockname()[1]
-        with pytest.raises(InputError, match=rf"port {port} on 127.0.0.1 .* try --port \d+"):
-            start_server(settings_at(tmp_path, f"sqlite:///{tmp_path}/m.db"), port)
-    assert list(tmp_path.iterdir()) == []
+def state_of(value: str) -> Any:
+    return json.loads(zlib.decompress(base64.b64decode(json.loads(value)["state"].removeprefix("deflate;"))))
+
+
+def service(name: str, port: int, home: Path, option: str) -> Service:
+    """A server of nothing, for its port."""
+    return Service(name, ["false"], {}, "127.0.0.1", port, option, "/", home / f"{name}.log")
+
+
+def test_all_ports_in_use_are_refused_at_once_and_free_ones_named(tmp_path: Path) -> None:
+    with socket.socket() as one, socket.socket() as other:
+        for taken in (one, other):
+            taken.bind(("127.0.0.1", 0))
+            taken.listen()
+        first, second = (taken.getsockname()[1] for taken in (one, other))
+        with pytest.raises(InputError) as caught:
+            check_ports([service("a", first, tmp_path, "--port"), service("b", second, tmp_path, "--studies-port")])
+    assert [fault.partition(" (")[0] for fault in caught.value.faults] == [
+        f"--port {first} for a on 127.0.0.1 cannot be used",
+        f"--studies-port {second} for b on 127.0.0.1 cannot be used",
+    ]
+    proposed = [int(fault.split()[-1]) for fault in caught.value.faults]
+    assert len({first, second, *proposed}) == 4
+    check_ports([service("a", proposed[0], tmp_path, "--port"), service("b", proposed[1], tmp_path, "--studies-port")])
+
+
+def test_a_port_that_is_none_or_wanted_twice_is_refused(tmp_path: Path) -> None:
+    free = free_port()
+    with pytest.raises(InputError) as caught:
+        check_ports([service(name, port, tmp_path, "--port") for name, port in (("a", free), ("b", free), ("c", 0))])
+    assert "both would use it" in caught.value.faults[0]
+    assert "must be from 1 to 65535" in caught.value.faults[1]
 
 
 def test_a_tracking_uri_that_is_a_server_is_not_served_again(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"http://me:\*\*\*@host is a server already"):
-        start_server(settings_at(tmp_path, "http://me:secret@host"))
+        start_server(settings_at(tmp_path, "http://me:secret@host"), free_port())
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_a_served_ui_that_is_told_to_end_leaves_no_process(
-    number: signal.Signals, tmp_path: Path, empty_database: Path
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
+def test_however_a_command_ends_its_servers_end_with_all_their_processes(
+    number: signal.Signals, tmp_path: Path
 ) -> None:
-    (tmp_path / "mlflow.db").write_bytes(empty_database.read_bytes())
-    code = (
-        "import sys; from pathlib import Path; from ablab.settings import load_settings\n"
-        "from ablab.tracking import serve; from ablab.tracking.server import free_port\n"
-        "serve(load_settings(), free_port(), '127.0.0.1', print)"
+    server = (
+        "import subprocess, sys; p = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])\n"
+        "from http.server import *; ThreadingHTTPServer(('127.0.0.1', int(sys.argv[1])), BaseHTTPRequestHandler)"
+        ".serve_forever()"
     )
-    environment = {k: v for k, v in os.environ.items() if k != "MLFLOW_TRACKING_URI"}
-    environment |= {"ABLAB_HOME": str(tmp_path), "ABLAB_PROJECT": str(tmp_path)}
-    with subprocess.Popen([sys.executable, "-c", code], env=environment) as served:
-        children = wait_for_children(served.pid)
+    ports = (free_port(), free_port())
+    code = (
+        "import sys; from pathlib import Path; from ablab.tracking import Service, serve\n"
+        "serve([Service('s', [sys.executable, '-c', sys.argv[1], port], {}, '127.0.0.1', int(port), '--port', '/', "
+        "Path(sys.argv[2]) / port) for port in sys.argv[3:]], lambda: print('ready', flush=True))"
+    )
+    command = [sys.executable, "-c", code, server, str(tmp_path), *map(str, ports)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as served:
+        assert served.stdout is not None
+        started = wait_for_descendants(served.pid, 6)  # of each: its guard, the server, a process of the server
         served.send_signal(number)
-        assert served.wait(timeout=20) == 0
-    assert children
-    assert not [child for child in children if Path(f"/proc/{child}").exists()]
-
-
-def wait_for_children(pid: int) -> list[int]:
-    """Ids of the processes that `pid` has started, as soon as there are any."""
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        if found:
-            return [int(child) for child in found]
+        assert served.wait(timeout=20) == (0 if number != signal.SIGKILL else -number)
+    deadline = time.monotonic() + 15
+    while left := [pid for pid in started if Path(f"/proc/{pid}").exists()]:
+        assert time.monotonic() < deadline, left
         time.sleep(0.05)
-    raise AssertionError("the server was not started within 30 s")
+
+
+def test_a_server_that_ends_is_told_with_its_last_words(tmp_path: Path) -> None:
+    code = "import sys; print('no such table'); sys.exit(3)"
+    failing = Service("s", [sys.executable, "-c", code], {}, "127.0.0.1", free_port(), "--port", "/", tmp_path / "log")
+    with pytest.raises(RunError, match=r"s ended with 3: no such table"):
+        serve([failing], lambda: None)
+
+
+def wait_for_descendants(pid: int, count: int) -> list[int]:
+    """Ids of the processes below `pid`, as soon as there are so many."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        found = descendants(pid)
+        if len(found) >= count:
+            return found
+        time.sleep(0.05)
+    raise AssertionError(f"{count} processes were not started within 60 s")
+
+
+def descendants(pid: int) -> list[int]:
+    children = [
+        int(child) for task in Path(f"/proc/{pid}/task").glob("*/children") for child in task.read_text().split()
+    ]
+    return [one for child in children for one in (child, *descendants(child))]

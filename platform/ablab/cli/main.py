@@ -33,6 +33,7 @@ def parser() -> Parser:
     made = Parser(prog="ablab", description=__doc__, examples=EXAMPLES)
     commands = made.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _reading(commands)
+    _results(commands)
     _upkeep(commands)
     _starting(commands)
     _storage(commands)
@@ -77,6 +78,8 @@ def _reading(commands: argparse._SubParsersAction[Parser]) -> None:
     one.add_argument("execution", nargs="?", metavar="EXECUTION", help="id, or its first digits; default: all runs")
     add_json(one)
 
+
+def _results(commands: argparse._SubParsersAction[Parser]) -> None:
     one = _command(
         commands,
         "compare",
@@ -164,12 +167,13 @@ def _upkeep(commands: argparse._SubParsersAction[Parser]) -> None:
     one = _command(
         commands,
         "ui",
-        "start MLflow on the embedded database and say what to open",
+        "start MLflow and optuna-dashboard on the embedded databases and say what to open",
         "ui:ui",
-        "  ablab ui\n  ablab ui --port 5001",
+        "  ablab ui\n  ablab ui --port 5001 --studies-port 8081",
     )
-    one.add_argument("--port", type=int, default=5000)
-    one.add_argument("--host", default="127.0.0.1")
+    one.add_argument("--port", type=int, default=5000, help="of MLflow (default 5000)")
+    one.add_argument("--studies-port", type=int, default=8080, help="of optuna-dashboard (default 8080)")
+    one.add_argument("--host", default="127.0.0.1", help="address to listen on (default 127.0.0.1: this machine alone)")
 
 
 def _starting(commands: argparse._SubParsersAction[Parser]) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 from ablab.analysis import Comparison, plot_effects, write_files
 from ablab.analysis.corpora import numbers_of
-from ablab.analysis.report import build_page
+from ablab.analysis.report import build_page, corpora_page, corpus_page
 from ablab.errors import InputError
 from ablab.runner.recorded import report_material, until
 from ablab.runner.results import compare_roles, factors, results_folder
@@ -33,7 +34,18 @@ def stage_view(store: Store, kind: str, key: str, label: str) -> StageView:
         result=store.result(kind, key),
         manifest=store.manifest(kind, key),
         label=label,
+        draw=partial(_corpus_page, store, key, label) if kind == "describe" else None,
     )
+
+
+def _corpus_page(store: Store, key: str, label: str, folder: Path) -> Mapping[str, Path]:
+    """The page of the corpus that a describe stage describes."""
+    return _named(corpus_page(key, label, store, folder), folder)
+
+
+def _named(files: Iterable[Path], folder: Path) -> dict[str, Path]:
+    """Files by their names as artifacts."""
+    return {path.relative_to(folder).as_posix(): path for path in files}
 
 
 def execution_view(store: Store, record: Execution, home: Path, project: Path) -> ExecutionView:
@@ -41,6 +53,7 @@ def execution_view(store: Store, record: Execution, home: Path, project: Path) -
     way."""
     design = build(Design, record.design, record.label)
     comparison, artifacts = _comparison(store, record, design, home, project)
+    artifacts |= _corpora(store, record, design, home)
     arms = tuple(_arms(store, record, design, comparison))
     outcome = outcome_line(comparison) if comparison else f"{record.status}: no arm is finished"
     return ExecutionView(
@@ -60,7 +73,14 @@ def execution_view(store: Store, record: Execution, home: Path, project: Path) -
         edits={path: canonical_json(value) for path, value in record.edits.items()},
         parent_metrics=_claim_metrics(comparison) if comparison else {},
         artifacts=artifacts,
+        control=design.control,
         headline=tuple(metric.name for metric in comparison.metrics) if comparison else (),
+        top=_top(comparison) if comparison else (),
+        claimed=tuple(
+            leaf
+            for leaf in factors(design, design.control)
+            if any(leaf == claim.factor or leaf.startswith(f"{claim.factor}.") for claim in design.claims)
+        ),
         tags={"ablab.version": record.label, "ablab.code": record.code},
     )
 
@@ -76,7 +96,7 @@ def outcome_line(comparison: Comparison) -> str:
 
 def _comparison(
     store: Store, record: Execution, design: Design, home: Path, project: Path
-) -> tuple[Comparison | None, Mapping[str, Path]]:
+) -> tuple[Comparison | None, dict[str, Path]]:
     try:
         comparison = compare_roles(design, record.roles, store)
     except InputError:
@@ -87,8 +107,15 @@ def _comparison(
     files = write_files(comparison, folder)
     plot = folder / "effects.png"
     plot_effects(comparison, plot)
-    page = build_page(report_material(until(record, design, store), comparison, store, project), folder)
-    return comparison, {path.name: path for path in (*files, plot, page)}
+    page, *figures = build_page(report_material(until(record, design, store), comparison, store, project), folder)
+    return comparison, _named((*files, plot, page, *figures), folder)
+
+
+def _corpora(store: Store, record: Execution, design: Design, home: Path) -> dict[str, Path]:
+    """The page of all corpora, and its figures."""
+    folder = results_folder(home, record.label, record.scale, record.design_digest)
+    title = f"{record.label} {record.scale}"
+    return _named(corpora_page(title, record.question, design.arm_names(), record.roles, store, folder), folder)
 
 
 def _arms(store: Store, record: Execution, design: Design, comparison: Comparison | None) -> Iterator[ArmView]:
@@ -105,6 +132,8 @@ def _arms(store: Store, record: Execution, design: Design, comparison: Compariso
                 stages={role: key for role, (_, key) in roles.items()},
                 datasets=tuple(_datasets(store, done)),
                 model=_model(store, record, arm, names[position].name, done),
+                differences=_differences(comparison, arm, position) if comparison else {},
+                verdicts={c.id: c.verdict for c in comparison.claims if c.arm == arm} if comparison else {},
                 remark=_remark(store, done),
                 status="finished" if "evaluate" in done else record.status,
             )
@@ -113,6 +142,24 @@ def _arms(store: Store, record: Execution, design: Design, comparison: Compariso
 def _metrics(comparison: Comparison, arm: str, position: int) -> dict[str, float]:
     values = {m.name: comparison.score(arm, m.name).values[position] for m in comparison.metrics}
     return {name: value for name, value in values.items() if value is not None}
+
+
+def _differences(comparison: Comparison, arm: str, position: int) -> dict[str, float]:
+    """From the control in the same replicate, in the unit of the effects: their estimate is the mean of these."""
+    found = {}
+    for metric in comparison.metrics if arm != comparison.control else ():
+        value = comparison.score(arm, metric.name).values[position]
+        base = comparison.score(comparison.control, metric.name).values[position]
+        if value is not None and base is not None:
+            relative = metric.kind == "perplexity"
+            found[metric.name] = 100.0 * (value / base - 1.0) if relative else value - base
+    return found
+
+
+def _top(comparison: Comparison) -> tuple[str, ...]:
+    """The aggregate first, then groups, then perplexity: what a reader looks at before the suites."""
+    kinds = ("aggregate", "group", "perplexity")
+    return tuple(metric.name for kind in kinds for metric in comparison.metrics if metric.kind == kind)
 
 
 def _datasets(store: Store, roles: Mapping[str, tuple[str, str]]) -> Iterator[DatasetView]:

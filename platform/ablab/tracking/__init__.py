@@ -2,8 +2,8 @@
 
 from ablab.tracking.connection import is_server
 from ablab.tracking.live import LiveRun
-from ablab.tracking.server import Server, serve, start_server
-from ablab.tracking.shared_view import view_url
+from ablab.tracking.server import mlflow_service, prepare_mlflow, start_server
+from ablab.tracking.services import Server, Service, check_ports, serve
 from ablab.tracking.tracker import Published, Tracker
 from ablab.tracking.views import ArmView, DatasetView, ExecutionView, ModelView, StageView, model_name
 
@@ -15,11 +15,14 @@ __all__ = [
     "ModelView",
     "Published",
     "Server",
+    "Service",
     "StageView",
     "Tracker",
+    "check_ports",
     "is_server",
+    "mlflow_service",
     "model_name",
+    "prepare_mlflow",
     "serve",
     "start_server",
-    "view_url",
 ]

@@ -6,13 +6,24 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
 from ablab.spec.canonical import canonical_json
-from ablab.tracking.runs import RunSpec, keep_one, upsert
+from ablab.tracking.learning import learning_points
+from ablab.tracking.runs import Point, RunSpec, keep_one, upsert
 from ablab.tracking.views import ArmView, ExecutionView
 
 EXECUTION_TAG, ARM_TAG, REPLICATE_TAG = "ablab.execution", "ablab.arm", "ablab.replicate"
 PARENT_TAG, NOTE_TAG = "mlflow.parentRunId", "mlflow.note.content"
+VERDICTS_TAG = "ablab.verdicts"
+ARM_PARAM = "arm"  # the arm as a parameter as well: charts have parameters as axes, not tags
+DIFFERENCE = "difference/"  # what metrics of differences begin with
+
+
+def run_page(experiment_id: str, run_id: str, artifact: str = "") -> str:
+    """Address of a run, or of one of its files, within MLflow's pages."""
+    shown = f"/artifacts/{quote(artifact)}" if artifact else ""
+    return f"#/experiments/{quote(experiment_id)}/runs/{quote(run_id)}{shown}?workflowType=machine_learning"
 
 
 @dataclass(frozen=True)
@@ -25,7 +36,7 @@ class StageRun:
     @property
     def link(self) -> str:
         """Address within MLflow's pages."""
-        return f"#/experiments/{self.experiment_id}/runs/{self.run_id}?workflowType=machine_learning"
+        return run_page(self.experiment_id, self.run_id)
 
 
 def publish_runs(
@@ -36,11 +47,17 @@ def publish_runs(
     models: Mapping[tuple[str, int], str],
 ) -> str:
     """The run id of the execution. `stages` by key and `models` (logged model ids by train key and step) exist."""
+    trainings = {stage.key: stage for stage in view.stages if stage.kind == "train"}
     runs = client.search_runs([experiment_id], f"tags.`{EXECUTION_TAG}` = '{view.id}'", max_results=50_000)
     parents = [run for run in runs if ARM_TAG not in run.data.tags]
     parent_id = upsert(client, experiment_id, keep_one(client, parents), _parent_run(view))
     published = {
-        upsert(client, experiment_id, keep_one(client, _of(arm, runs)), _arm_run(view, arm, parent_id, stages, models))
+        upsert(
+            client,
+            experiment_id,
+            keep_one(client, _of(arm, runs)),
+            _arm_run(view, arm, parent_id, stages, models, learning_points(trainings.get(arm.stages.get("train", "")))),
+        )
         for arm in view.arms
     }
     wanted = {(arm.arm, arm.replicate) for arm in view.arms}
@@ -97,6 +114,7 @@ def _arm_run(
     parent_id: str,
     stages: Mapping[str, StageRun],
     models: Mapping[tuple[str, int], str],
+    learning: tuple[Point, ...],
 ) -> RunSpec:
     linked = {role: stages[key] for role, key in arm.stages.items() if key in stages}
     tags = {
@@ -105,19 +123,24 @@ def _arm_run(
         REPLICATE_TAG: arm.replicate,
         PARENT_TAG: parent_id,
         NOTE_TAG: _arm_note(arm, linked),
+        "ablab.label": view.label,
         "ablab.scale": view.scale,
+        VERDICTS_TAG: "; ".join(f"{verdict}: {claim}" for claim, verdict in arm.verdicts.items()),
         **{f"ablab.stage.{role}": _address(key, linked.get(role)) for role, key in arm.stages.items()},
     }
     outputs = [(models[arm.model.train, arm.model.step], arm.model.step)] if arm.model else []
     datasets = [[d.name, d.key, d.context, d.profile] for d in arm.datasets]
+    params = {ARM_PARAM: arm.arm, **arm.factors}
+    metrics = {**arm.metrics, **{DIFFERENCE + name: value for name, value in arm.differences.items()}}
     return RunSpec(
         name=f"{arm.arm} · {arm.replicate}",
-        content=canonical_json([arm.factors, _shown(arm.metrics), tags, datasets, outputs, view.finished_ms]),
+        content=canonical_json([params, _shown(metrics), len(learning), tags, datasets, outputs, view.finished_ms]),
         status=arm.status,
         started_ms=view.started_ms,
         finished_ms=view.finished_ms,
-        params=arm.factors,
-        metrics=arm.metrics,
+        params=params,
+        metrics=metrics,
+        curves=learning,
         tags=tags,
         datasets=arm.datasets,
         models=tuple(outputs),

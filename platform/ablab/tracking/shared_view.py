@@ -1,100 +1,105 @@
-"""A prepared view of an ablation's experiment: a bar chart for each metric, a table of factors and scores.
-
-MLflow keeps a shared view in an experiment tag, as the state of its page. It sorts by a metric, because sorting by
-start time nests the runs of arms under their executions and leaves the charts empty.
-"""
+"""The prepared views of an ablation's experiment: what a reader opens first."""
 
 from __future__ import annotations
 
-import base64
-import json
-import uuid
-import zlib
-from typing import Any
-from urllib.parse import quote
+from collections.abc import Mapping, Sequence
 
-from ablab.tracking.executions import ARM_TAG, EXECUTION_TAG
+from ablab.tracking.cards import Card, PreparedView, bar, changes, dots, group_id, line, parallel
+from ablab.tracking.executions import ARM_PARAM, ARM_TAG, DIFFERENCE, EXECUTION_TAG, VERDICTS_TAG
 from ablab.tracking.flatten import safe_name
+from ablab.tracking.learning import LEARNING
 from ablab.tracking.views import ExecutionView
 
-VIEW_ID = "ablab"
-VIEW_TAG = f"mlflow.sharedViewState.{VIEW_ID}"
-_SPACE = uuid.UUID("5d0f6c0e-6a52-4b0f-9a35-1f7a5a2b9d11")  # of the ids of cards: the same view gives the same tag
+MOST_AXES = 5  # of parallel coordinates: more cannot be read
 
 
-def view_url(base: str, experiment_id: str, chart: bool = True) -> str:
-    """Address of the prepared view on a server at `base`: charts beside the runs, or the table alone."""
-    mode = "&compareRunsMode=CHART" if chart else ""
+def prepared_views(view: ExecutionView) -> tuple[PreparedView, ...]:
+    """Views of the arms of one execution that has results; none before."""
+    scores = [safe_name(name) for name in view.headline]
+    if not scores:
+        return ()
+    top = [safe_name(name) for name in view.top] or scores
+    suites = [name for name in scores if name not in top]
+    factors = [safe_name(path) for path in _varying_factors(view)]
+    differences = [DIFFERENCE + name for name in (*top, *suites)]
+    other = sorted({safe_name(name) for arm in view.arms for name in arm.metrics} - set(scores))
+    means = {
+        "Groups, aggregate and perplexity: mean over replicates": [bar(name) for name in top],
+        "Suites": [bar(name) for name in suites],
+        "Synthetic text": [bar(name) for name in other],
+    }
+    spread = {
+        "Groups, aggregate and perplexity: a dot for every replicate": [dots(ARM_PARAM, name) for name in top],
+        "Suites": [dots(ARM_PARAM, name) for name in suites],
+    }
+    learning = {"Loss in nats over steps: mean and range of the replicates": [line(name) for name in LEARNING]}
+    from_control = {
+        "Paired difference in points (perplexity: in %), mean over replicates": [bar(name) for name in differences],
+        "Means and their change from the control": [
+            changes(f"Change from {view.control}", group_id(ARM_PARAM, view.control))
+        ],
+    }
+
+    def made(
+        name: str, title: str, columns: Sequence[str], grouped: bool, charts: Mapping[str, list[Card]]
+    ) -> PreparedView:
+        return PreparedView(
+            id=f"ablab-{name}",
+            title=title,
+            of=view.label,
+            search=f"tags.`{EXECUTION_TAG}` = '{view.id}' and tags.`{ARM_TAG}` != ''",
+            order_by=top[0],
+            metrics={*scores, *other, *differences, *LEARNING},
+            columns=[_tag(ARM_TAG), *columns],
+            sections={title: cards for title, cards in charts.items() if cards},
+            group_by=ARM_PARAM if grouped else "",
+        )
+
     return (
-        f"{base.rstrip('/')}/#/experiments/{quote(experiment_id)}/runs"
-        f"?viewStateShareKey={VIEW_ID}{mode}&workflowType=machine_learning"
+        made("scores", "arms by score", [*map(_metric, scores)], True, means),
+        made("spread", "spread over replicates", [*map(_metric, scores)], False, spread),
+        made("learning", "learning curves", [*map(_metric, scores)], True, learning),
+        made(
+            "factors",
+            "factor against score",
+            [*map(_param, factors), *map(_metric, top)],
+            False,
+            _factors(view, factors, top),
+        ),
+        made("differences", "difference from the control", [*map(_metric, differences)], True, from_control),
+        made(
+            "table",
+            "table with factors, scores, verdicts",
+            [_tag(VERDICTS_TAG), *map(_metric, top), *map(_param, factors), *map(_metric, suites)],
+            False,
+            {},
+        ),
     )
 
 
-def view_tag(view: ExecutionView, updated_ms: int) -> str:
-    """Value of the experiment's tag `VIEW_TAG`: the arms of this execution."""
-    packed = base64.b64encode(zlib.compress(json.dumps(_state(view)).encode("utf-8"), 9)).decode("ascii")
-    shown = {"name": f"Arms of {view.label}", "createdAt": updated_ms, "updatedAt": updated_ms}
-    return json.dumps(shown | {"state": f"deflate;{packed}"})
+def _param(name: str) -> str:
+    return f"params.`{name}`"
 
 
-def _state(view: ExecutionView) -> dict[str, Any]:
-    headline = [safe_name(name) for name in view.headline]
-    columns = [f"tags.`{ARM_TAG}`", *(f"metrics.`{name}`" for name in headline)]
-    columns += [f"params.`{safe_name(path)}`" for path in _varying_factors(view)]
-    rest = sorted({safe_name(name) for arm in view.arms for name in arm.metrics} - set(headline))
-    scores, others = _section("Scores"), _section("Synthetic text")  # what has no card gets one of MLflow's, on top
-    return {
-        "searchFilter": f"tags.`{EXECUTION_TAG}` = '{view.id}' and tags.`{ARM_TAG}` != ''",
-        "orderByKey": f"metrics.`{headline[0]}`" if headline else "attributes.start_time",
-        "orderByAsc": False,
-        "startTime": "ALL",
-        "lifecycleFilter": "Active",
-        "datasetsFilter": [],
-        "modelVersionFilter": "All Runs",
-        "selectedColumns": columns,
-        "columnOrder": columns,
-        "columnWidths": {},
-        "runsHiddenMode": "SHOW_ALL",
-        "viewMaximized": False,
-        "runListHidden": False,
-        "isAccordionReordered": False,
-        "useGroupedValuesInCharts": True,
-        "hideEmptyCharts": True,
-        "groupsExpanded": {},
-        "groupBy": None,
-        "compareRunSections": [scores, *([others] if rest else [])],
-        "compareRunCharts": [_bar(name, scores) for name in headline] + [_bar(name, others) for name in rest],
-    }
+def _metric(name: str) -> str:
+    return f"metrics.`{name}`"
 
 
-def _section(name: str) -> dict[str, Any]:
-    return {
-        "uuid": str(uuid.uuid5(_SPACE, name.lower())),
-        "name": name,
-        "display": True,
-        "isReordered": False,
-        "deleted": False,
-        "isGenerated": False,
-    }
+def _tag(name: str) -> str:
+    return f"tags.`{name}`"
 
 
-def _bar(metric: str, section: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "uuid": str(uuid.uuid5(_SPACE, metric)),
-        "type": "BAR",
-        "runsCountToCompare": 40,
-        "metricSectionId": section["uuid"],
-        "deleted": False,
-        "isGenerated": False,
-        "metricKey": metric,
-        "selectedMetricKeys": [metric],
-    }
+def _factors(view: ExecutionView, factors: Sequence[str], top: Sequence[str]) -> dict[str, list[Card]]:
+    """Every factor that is claimed about against the scores, then all of them side by side."""
+    claimed = {safe_name(path) for path in view.claimed}
+    found = {path: [dots(path, name) for name in top] for path in factors if path in claimed}
+    return found | {"All factors: parallel coordinates": [parallel(factors[:MOST_AXES], top)] if factors else []}
 
 
 def _varying_factors(view: ExecutionView) -> list[str]:
-    """Factors that differ between arms, in the order in which they are declared."""
-    values: dict[str, set[str | None]] = {}
+    """Factors that differ between arms; first those that claims are about, last those of GOOD. No whole objects."""
+    values: dict[str, set[str]] = {}
     for path in dict.fromkeys(path for arm in view.arms for path in arm.factors):
-        values[path] = {arm.factors.get(path) for arm in view.arms}
-    return [path for path, seen in values.items() if len(seen) > 1]
+        values[path] = {arm.factors.get(path, "null") for arm in view.arms}
+    varying = [path for path, seen in values.items() if len(seen) > 1 and not any(one[:1] in "{[" for one in seen)]
+    return sorted(varying, key=lambda path: (path not in view.claimed, path.startswith("good.")))

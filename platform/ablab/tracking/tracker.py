@@ -19,10 +19,10 @@ from ablab.tracking.connection import (
     failing_as_run_error,
     is_server,
 )
-from ablab.tracking.executions import NOTE_TAG, StageRun, note, publish_runs
+from ablab.tracking.executions import StageRun, publish_runs
 from ablab.tracking.live import LiveRun
 from ablab.tracking.models import publish_model
-from ablab.tracking.shared_view import VIEW_TAG, view_tag, view_url
+from ablab.tracking.pages import PAGES_TAG, addresses, experiment_tags
 from ablab.tracking.stages import STAGES, find_stage, publish_stage
 from ablab.tracking.studies import StudyView, publish_study
 from ablab.tracking.views import ExecutionView, ModelView, StageView
@@ -100,7 +100,7 @@ class Tracker:
             models = self._publish_models(client, view, stages)
             experiment_id = self._experiment(view.ablation)
             run_id = publish_runs(client, experiment_id, view, runs, models)
-            self._describe(client, experiment_id, view)
+            self._describe(client, experiment_id, run_id, view)
             return Published(experiment_id, run_id, stages)
 
     def publish_study(self, view: StudyView) -> str:
@@ -108,11 +108,11 @@ class Tracker:
         with self._using() as client:
             return publish_study(client, self._experiment(view.experiment), view)
 
-    def pages(self, base: str) -> dict[str, str]:
-        """Address of the prepared view of every published ablation on a server at `base`, by experiment name."""
+    def pages(self, base: str) -> dict[str, dict[str, str]]:
+        """What was prepared for every published ablation on a server at `base`: addresses by title, by experiment."""
         with self._using() as client:
-            found = [e for e in client.search_experiments() if VIEW_TAG in e.tags]
-            return {str(e.name): view_url(base, str(e.experiment_id)) for e in found}
+            found = sorted(client.search_experiments(), key=lambda experiment: str(experiment.name))
+            return {str(e.name): addresses(e.tags[PAGES_TAG], base) for e in found if PAGES_TAG in e.tags}
 
     def _known_stages(self, client: Any, view: ExecutionView, published: Container[str]) -> dict[str, str]:
         """Runs of stages that the arms name and that were published before."""
@@ -130,18 +130,13 @@ class Tracker:
             if arm.model
         }
 
-    def _describe(self, client: Any, experiment_id: str, view: ExecutionView) -> None:
-        """The experiment's description and prepared view show the execution that began last."""
+    def _describe(self, client: Any, experiment_id: str, run_id: str, view: ExecutionView) -> None:
+        """The experiment's description and prepared views show the execution that began last."""
         tags = client.get_experiment(experiment_id).tags
         mark = f"{view.started_ms:015d} {view.id}"
         if mark < tags.get(LATEST_TAG, ""):
             return
-        shown = {
-            NOTE_TAG: note(view)[:20_000],
-            VIEW_TAG: view_tag(view, view.finished_ms or view.started_ms),
-            LATEST_TAG: mark,
-        }
-        for name, value in shown.items():
+        for name, value in {**experiment_tags(view, experiment_id, run_id), LATEST_TAG: mark}.items():
             if tags.get(name) != value:
                 client.set_experiment_tag(experiment_id, name, value)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -25,6 +25,8 @@ class StageView:
     """What people call it, for the run's name; the first digits of the key when empty."""
     finished_ms: int | None = None
     """Milliseconds since 1970; when None, the time at which `result.json` was written."""
+    draw: Callable[[Path], Mapping[str, Path]] | None = None
+    """Writes further artifacts into a folder and gives them by name; called only when the run is written."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,10 @@ class ArmView:
     """Stage keys by role."""
     datasets: tuple[DatasetView, ...] = ()
     model: ModelView | None = None
+    differences: Mapping[str, float] = field(default_factory=dict)
+    """Paired difference from the control in the same replicate, by metric; none of the control itself."""
+    verdicts: Mapping[str, str] = field(default_factory=dict)
+    """Of claims about this arm, by claim."""
     status: Status = "finished"
     remark: str = ""
     """What a reader should know beside all this; a sentence."""
@@ -99,8 +105,14 @@ class ExecutionView:
     parent_metrics: Mapping[str, float] = field(default_factory=dict)
     artifacts: Mapping[str, Path] = field(default_factory=dict)
     """Files of the parent run by artifact name: comparison.json, comparison.csv, plot.png, ..."""
+    control: str = ""
+    """The arm that the others are compared with."""
     headline: tuple[str, ...] = ()
-    """Metrics that the prepared view draws; it sorts by the first."""
+    """Metrics that the prepared views draw."""
+    top: tuple[str, ...] = ()
+    """Those of them that come first; views sort by the first one."""
+    claimed: tuple[str, ...] = ()
+    """Factors that claims are about."""
     tags: Mapping[str, str] = field(default_factory=dict)
 
 
