@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -104,7 +105,7 @@ def prepare(
     with collecting(faults):
         placement = default_placement(jobs, numerics or {}, generation_workers, settings.hostfile)
         if purpose == "run":
-            check_device_is_there(placement)
+            check_machine(placement)
     missing: list[str] = []
     with collecting(faults):
         chosen = resolve_name(settings.project, name)
@@ -264,8 +265,10 @@ def gpus() -> int:
     return found if visible is None else min(found, len(list(filter(None, visible.split(",")))))
 
 
-def check_device_is_there(placement: Placement) -> None:
-    """Raises `InputError` for a device, or a number of them, that this process does not see."""
+def check_machine(placement: Placement) -> None:
+    """Raises `InputError` without DeepSpeed, or for a device, or a number of them, that this process does not see."""
+    if importlib.util.find_spec("deepspeed") is None:
+        raise InputError("training needs the package deepspeed, which is not installed; pip install 'deepspeed>=0.19'")
     numerics, there = placement.numerics, gpus()
     kind, _, index = numerics.device.partition(":")
     needed = int(index) + 1 if index else 1 if placement.hostfile else numerics.ranks or 1
@@ -274,4 +277,5 @@ def check_device_is_there(placement: Placement) -> None:
     given = f"--numerics device={numerics.device}" + (f" ranks={numerics.ranks}" if numerics.ranks else "")
     if there == 0:
         raise InputError(f"{given}: this process sees no GPU; leave it out to run on the CPU")
-    raise InputError(f"{given}: this process sees {there} GPUs, not {needed}; use device=cuda ranks={there} or fewer")
+    fewer = f"device=cuda:{there - 1}" if index else f"ranks={there}"
+    raise InputError(f"{given}: this process sees {there} GPUs, not {needed}; use {fewer}")

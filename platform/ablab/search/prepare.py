@@ -11,7 +11,7 @@ from ablab.errors import InputError
 from ablab.registry.declarations import load_declarations
 from ablab.registry.registry import open_registry
 from ablab.runner.plan import Plan, make_plan
-from ablab.runner.prepare import check_device_is_there, collecting, default_placement, open_store
+from ablab.runner.prepare import check_machine, collecting, default_placement, open_store
 from ablab.search.check import study_faults
 from ablab.search.declared import ChosenStudy, choose_study
 from ablab.search.places import Place, study_place
@@ -96,7 +96,7 @@ def prepare_study(
     with collecting(faults):
         placement = default_placement(jobs, numerics or {}, generation_workers, settings.hostfile)
         if purpose == "run":
-            check_device_is_there(placement)
+            check_machine(placement)
     if trials is not None and trials < 1:
         faults.append(f"--trials={trials} must be at least 1")
     missing: list[str] = []

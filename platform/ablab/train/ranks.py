@@ -68,9 +68,10 @@ def check_devices(device: str, ranks: int) -> None:
     kind, _, index = device.partition(":")
     there, needed = torch.cuda.device_count(), int(index) + 1 if index else ranks
     if kind == "cuda" and there < needed:
+        fewer = f"--numerics device=cuda:{there - 1}" if index else f"--numerics ranks={there}"
         raise InputError(
             f"numerics.device={device!r} with ranks={ranks} needs {needed} GPUs, and torch sees {there} here; "
-            + (f"go on with --numerics ranks={there}" if there else "use a machine that has them")
+            + (f"go on with {fewer}" if there else "use a machine that has them")
         )
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import time
+from fractions import Fraction
 from typing import Any
 
 from ablab.corpora.streams import open_stream
@@ -89,11 +91,21 @@ def _open_streams(ctx: StageContext, settings: TrainSettings) -> tuple[dict[Pool
     if settings.share > 0.0:
         pools["synthetic"] = Blocks(open_stream(ctx.inputs["synthetic"], "train"), context)
     validation = Blocks(open_stream(ctx.inputs["tokens"], "validation"), context)
-    faults = [
-        f"the {name} tokens are fewer than a block of model.context={context} + 1; give more text or a shorter context"
-        for name, blocks in (*pools.items(), ("validation", validation))
-        if len(blocks) == 0
-    ]
+    share = Fraction(repr(settings.share))
+    shares = {"real": 1 - share, "synthetic": share, "validation": 0}
+    faults = []
+    for name, blocks in (*pools.items(), ("validation", validation)):
+        needed = math.ceil(settings.blocks_per_step * shares[name])
+        if len(blocks) == 0:
+            faults.append(
+                f"the {name} tokens are fewer than a block of model.context={context} + 1; "
+                "give more text or a shorter context"
+            )
+        elif len(blocks) < needed:
+            faults.append(
+                f"the {name} tokens make {len(blocks)} blocks of model.context={context}, fewer than the {needed} that "
+                "one step takes of them; give more text or lower schedule.tokens_per_step"
+            )
     if faults:
         raise InputError(faults)
     return pools, validation
