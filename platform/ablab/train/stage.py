@@ -92,7 +92,7 @@ def _open_streams(ctx: StageContext, settings: TrainSettings) -> tuple[dict[Pool
         pools["synthetic"] = Blocks(open_stream(ctx.inputs["synthetic"], "train"), context)
     validation = Blocks(open_stream(ctx.inputs["tokens"], "validation"), context)
     share = Fraction(repr(settings.share))
-    shares = {"real": 1 - share, "synthetic": share, "validation": 0}
+    shares = {"real": 1 - share, "synthetic": share, "validation": Fraction(0)}
     faults = []
     for name, blocks in (*pools.items(), ("validation", validation)):
         needed = math.ceil(settings.blocks_per_step * shares[name])
