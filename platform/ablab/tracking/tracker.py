@@ -79,6 +79,8 @@ class Tracker:
 
     def publish_live(self, run: LiveRun) -> None:
         """What a training that goes on has told since the last time, in its run in the experiment `ablab/stages`."""
+        if not run.waiting:  # nor is MLflow imported while the training begins
+            return
         with self._using() as client:
             run.send(client, self._experiment(STAGES))
 

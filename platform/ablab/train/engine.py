@@ -189,6 +189,19 @@ def numerics(settings: TrainSettings) -> Iterator[None]:
         deterministic.fill_uninitialized_memory = fill
 
 
+@contextlib.contextmanager
+def _absent(module: str) -> Iterator[None]:
+    """An optional module that takes a second to import (DeepSpeed's autotuner would) cannot be imported meanwhile."""
+    if module in sys.modules:
+        yield
+        return
+    sys.modules[module] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        del sys.modules[module]
+
+
 def _deepspeed(device: str) -> Any:
     """The deepspeed module, ready for one rank in this process; set up once per process."""
     if importlib.util.find_spec("deepspeed") is None:
@@ -196,7 +209,7 @@ def _deepspeed(device: str) -> Any:
     if device == "cpu":
         os.environ["DS_ACCELERATOR"] = "cpu"
     os.environ.setdefault("LOCAL_RANK", "0")
-    with contextlib.redirect_stdout(sys.stderr):  # stdout belongs to the caller
+    with contextlib.redirect_stdout(sys.stderr), _absent("mlflow"):  # stdout belongs to the caller
         import deepspeed
         from deepspeed.accelerator import get_accelerator
 
