@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,8 +14,10 @@ from typing import Any
 import pytest
 from corpora_helper import WORLD, documents, faults, file_suites, first_source, recipe, source
 
-from ablab.corpora.resolve import corpus_line, resolve_recipe
-from ablab.spec import Replicate, lower
+from ablab.corpora.filecheck import FactCache
+from ablab.corpora.resolve import Resolver, resolve_recipe
+from ablab.errors import InputError
+from ablab.spec import Replicate, edit, lower
 
 PAIR = '{"sentence_good": "She sees herself.", "sentence_bad": "She sees himself."}\n'
 
@@ -247,11 +250,22 @@ def test_a_microworld_of_one_story_cannot_give_prompts_too(tmp_path: Path) -> No
 def test_the_words_of_a_corpus_and_its_budget_are_one_line(layout: Any, tmp_path: Path) -> None:
     folder = layout({"one": FILES})
     both = recipe([source("one", folder, words=1_000), WORLD], edits={"corpus.word_budget": 20_000})
-    resolved = resolve_recipe(both, tmp_path)
-    assert corpus_line(resolved, tmp_path) == "train words: one 1,000 + world 15,000 = 16,000, of a budget of 20,000"
-    assert (
-        corpus_line(resolve_recipe(recipe([WORLD]), tmp_path), tmp_path) == "train words: world 15,000, no word budget"
-    )
+    resolver = Resolver(tmp_path, FactCache(None))
+    assert resolver.corpus_line(both) == "train words: one 1,000 + world 15,000 = 16,000, of a budget of 20,000"
+    assert resolver.corpus_line(recipe([WORLD])) == "train words: world 15,000, no word budget"
+
+
+def test_equal_corpora_and_suites_of_several_recipes_are_resolved_once(layout: Any, tmp_path: Path) -> None:
+    """A second recipe says what the first one found, also where the files are gone meanwhile."""
+    folder = layout({"one": FILES})
+    first = recipe([source("one", folder, words=1_000)])
+    resolver = Resolver(tmp_path, FactCache(None))
+    resolved = resolver.resolve(first)
+    shutil.rmtree(folder)
+    assert resolver.resolve(edit(first, {"schedule.steps": 40})).corpus == resolved.corpus
+    assert resolver.corpus_line(first) == "train words: one 1,000, no word budget"
+    with pytest.raises(InputError, match="is not a folder"):
+        resolver.resolve(recipe([source("one", folder, words=999)]))
 
 
 def test_a_share_of_a_babylm_source_becomes_words_and_a_share_that_it_cannot_fill_is_said(

@@ -6,6 +6,7 @@ The only step of planning that reads files. Imports neither torch nor pyarrow, u
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import combinations, islice, product
 from pathlib import Path
 
@@ -16,55 +17,93 @@ from ablab.corpora.resolve_suites import resolve_suites
 from ablab.corpora.sources import FILES, read_source
 from ablab.corpora.vocabulary import vocabulary_faults
 from ablab.errors import InputError
-from ablab.spec.corpus import FileSource, MicroworldSource, Source
+from ablab.spec.corpus import Corpus, FileSource, MicroworldSource, Source
 from ablab.spec.lower import source_locations
 from ablab.spec.recipe import Recipe
+from ablab.spec.suites import SuiteSource
 
 LONG_WORDS = 5_000  # no text of so many words is a single document
 MOST_OVERLAP = 0.5
 """Share of the documents of one source that another may have as well."""
 
 
-def resolve_recipe(recipe: Recipe, data: Path, cache: Path | None = None) -> Recipe:
-    """The recipe with absolute paths, the digest of every file, and words in place of shares.
+@dataclass(frozen=True)
+class _Corpus:
+    """The sources of a corpus as they were found, and what is wrong with them whatever the rest of the recipe is."""
 
-    `data`: the folder that relative paths start from. `cache`: JSON file that remembers what is known of files.
-    Raises one InputError with every fault of the corpus and of the suites.
+    found: tuple[Found, ...]
+    usable: bool
+    """Every text of every source can be read."""
+    faults: tuple[str, ...]
+    copies: tuple[str, ...]
+    """Faults of texts that are there twice."""
+
+
+class Resolver:
+    """Resolves recipes. What is known of files is read once, and equal corpora and suites are resolved once.
+
+    `data`: the folder that relative paths start from. `facts`: what is remembered of files.
     """
-    facts = FactCache(cache)
-    sources = [resolve_source(source, recipe.corpus, data, facts) for source in recipe.corpus.sources]
-    corpus = recipe.corpus.model_copy(update={"sources": tuple(one.source for one in sources), "words": None})
-    usable = all(one.words.keys() == FILES.keys() for one in sources)  # else what is not is named already
-    faults = [fault for one in sources for fault in one.faults]
-    copies: list[str] = []
-    if usable:
-        for one in sources:
-            faults += [] if one.faults else _document_faults(one, corpus.split_seed)
-        faults += _total_faults(recipe, sources)
-        copies = [*_copy_faults([one.source for one in sources]), *_overlap_faults(sources)]
-        faults += copies
-    if usable and not copies:  # a corpus of copies may have too little text to make a vocabulary of
-        train = sum(one.words["train"] for one in sources)
-        unsupported = list(vocabulary_faults(corpus, recipe.tokenizer, train, facts))
-        faults += [fault for fault in unsupported if not faults or fault.startswith("tokenizer.vocab_size")]
-    suites, found = resolve_suites(recipe.evaluation.suites, data, facts)
-    faults += found
-    facts.save()
-    if faults:
-        raise InputError(faults)
-    evaluation = recipe.evaluation.model_copy(update={"suites": suites})
-    return recipe.model_copy(update={"corpus": corpus, "evaluation": evaluation})
+
+    def __init__(self, data: Path, facts: FactCache) -> None:
+        self._data, self._facts = data, facts
+        self._corpora: dict[str, _Corpus] = {}
+        self._suites: dict[tuple[str, ...], tuple[tuple[SuiteSource, ...], list[str]]] = {}
+
+    def resolve(self, recipe: Recipe) -> Recipe:
+        """The recipe with absolute paths, the digest of every file, and words in place of shares.
+
+        Raises one InputError with every fault of the corpus and of the suites.
+        """
+        of = self._corpus(recipe.corpus)
+        corpus = recipe.corpus.model_copy(update={"sources": tuple(one.source for one in of.found), "words": None})
+        faults = list(of.faults)
+        if of.usable:
+            faults += [*_total_faults(recipe, of.found), *of.copies]
+        if of.usable and not of.copies:  # a corpus of copies may have too little text to make a vocabulary of
+            train = sum(one.words["train"] for one in of.found)
+            unsupported = list(vocabulary_faults(corpus, recipe.tokenizer, train, self._facts))
+            faults += [fault for fault in unsupported if not faults or fault.startswith("tokenizer.vocab_size")]
+        suites, found = self._suites_of(recipe.evaluation.suites)
+        faults += found
+        self._facts.save()
+        if faults:
+            raise InputError(faults)
+        evaluation = recipe.evaluation.model_copy(update={"suites": suites})
+        return recipe.model_copy(update={"corpus": corpus, "evaluation": evaluation})
+
+    def corpus_line(self, recipe: Recipe) -> str:
+        """The train words of a recipe without faults by source, their sum and its budget, in one line."""
+        words = {one.source.name: one.words["train"] for one in self._corpus(recipe.corpus).found}
+        parts = " + ".join(f"{name} {count:,}" for name, count in words.items())
+        budget = recipe.corpus.word_budget
+        of = "no word budget" if budget is None else f"of a budget of {budget:,}"
+        return f"train words: {parts}{f' = {sum(words.values()):,}' if len(words) > 1 else ''}, {of}"
+
+    def _corpus(self, corpus: Corpus) -> _Corpus:
+        name = corpus.model_dump_json()
+        if name not in self._corpora:
+            found = tuple(resolve_source(source, corpus, self._data, self._facts) for source in corpus.sources)
+            usable = all(one.words.keys() == FILES.keys() for one in found)  # else what is not is named already
+            faults = [fault for one in found for fault in one.faults]
+            copies: list[str] = []
+            if usable:
+                for one in found:
+                    faults += [] if one.faults else _document_faults(one, corpus.split_seed)
+                copies = [*_copy_faults([one.source for one in found]), *_overlap_faults(found)]
+            self._corpora[name] = _Corpus(found, usable, tuple(faults), tuple(copies))
+        return self._corpora[name]
+
+    def _suites_of(self, suites: Sequence[SuiteSource]) -> tuple[tuple[SuiteSource, ...], list[str]]:
+        name = tuple(suite.model_dump_json() for suite in suites)
+        if name not in self._suites:
+            self._suites[name] = resolve_suites(suites, self._data, self._facts)
+        return self._suites[name]
 
 
-def corpus_line(recipe: Recipe, data: Path, cache: Path | None = None) -> str:
-    """The train words of a resolved recipe by source, their sum and its budget, in one line."""
-    facts = FactCache(cache)
-    found = [resolve_source(source, recipe.corpus, data, facts) for source in recipe.corpus.sources]
-    words = {one.source.name: one.words["train"] for one in found}
-    parts = " + ".join(f"{name} {count:,}" for name, count in words.items())
-    budget = recipe.corpus.word_budget
-    of = "no word budget" if budget is None else f"of a budget of {budget:,}"
-    return f"train words: {parts}{f' = {sum(words.values()):,}' if len(words) > 1 else ''}, {of}"
+def resolve_recipe(recipe: Recipe, data: Path, cache: Path | None = None) -> Recipe:
+    """One recipe, resolved. `cache`: JSON file that remembers what is known of files."""
+    return Resolver(data, FactCache(cache)).resolve(recipe)
 
 
 def _document_faults(found: Found, split_seed: int) -> Iterator[str]:

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from ablab.corpora.resolve import corpus_line, resolve_recipe
+from ablab.corpora.filecheck import FactCache
+from ablab.corpora.resolve import Resolver
 from ablab.errors import InputError, did_you_mean
 from ablab.registry.database import Database
 from ablab.registry.registry import open_registry
@@ -114,7 +115,8 @@ def prepare(
             raise InputError(found)
         faults += _placement_faults(design, placement.numerics) if placement else []
         part = (part or Part()).checked(design)
-        recipes, missing = resolve_design(design, settings, part.arms)
+        resolver = resolver_of(settings)
+        recipes, missing = resolve_design(design, resolver, part.arms)
         if purpose != "plan":
             faults += missing
     with collecting(faults):
@@ -126,8 +128,8 @@ def prepare(
     if faults:
         raise InputError(faults)
     plan = make_plan(design, recipes, store, placement.numerics, part.replicates if part else None)
-    where = settings.data, settings.home / "digests.json"
-    corpora = () if missing else tuple(dict.fromkeys(corpus_line(recipe, *where) for recipe in recipes.values()))
+    declared = [recipe for name, recipe in design.recipes().items() if name in recipes]
+    corpora = () if missing else tuple(dict.fromkeys(map(resolver.corpus_line, declared)))
     return Prepared(
         chosen.ablation, chosen.label, scale, dict(edits), design, plan, placement, store, tuple(missing), corpora
     )
@@ -187,15 +189,20 @@ def open_store(settings: Settings) -> Store:
     return Store(Path(settings.store))
 
 
+def resolver_of(settings: Settings) -> Resolver:
+    """Resolves from the data of the settings, and remembers what is known of files."""
+    return Resolver(settings.data, FactCache(settings.home / "digests.json"))
+
+
 def resolve_design(
-    design: Design, settings: Settings, arms: Sequence[str] | None = None
+    design: Design, resolver: Resolver, arms: Sequence[str] | None = None
 ) -> tuple[dict[str, Recipe], list[str]]:
     """The arms' recipes with content digests in place of paths, and the faults of all of them together."""
     resolved = {name: recipe for name, recipe in design.recipes().items() if arms is None or name in arms}
     faults: list[str] = []
     for name, recipe in resolved.items():
         try:
-            resolved[name] = resolve_recipe(recipe, settings.data, settings.home / "digests.json")
+            resolved[name] = resolver.resolve(recipe)
         except InputError as error:
             faults += [fault for fault in error.faults if fault not in faults]
     return resolved, faults

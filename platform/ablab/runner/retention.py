@@ -6,9 +6,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ablab.corpora.resolve import Resolver
 from ablab.errors import InputError
 from ablab.registry.versions import Pinned
-from ablab.runner.prepare import resolve_design
+from ablab.runner.prepare import resolve_design, resolver_of
 from ablab.settings import Settings
 from ablab.spec.ablation import Design
 from ablab.spec.base import build
@@ -40,8 +41,9 @@ def find_needs(store: Store, executions: Iterable[Execution], pinned: Iterable[P
     needs = Needs()
     for record in executions:
         _add_execution(needs, record)
+    resolver = resolver_of(settings)
     for version in pinned:
-        _add_version(needs, version, settings)
+        _add_version(needs, version, resolver)
     _add_inputs(needs, store)
     return needs
 
@@ -83,10 +85,10 @@ def _add_recorded_steps(needs: Needs, recorded: Mapping[str, tuple[str, str]], l
                 needs.add_steps(recorded[role_of[stage.inputs[name].key]][1], steps)
 
 
-def _add_version(needs: Needs, version: Pinned, settings: Settings) -> None:
+def _add_version(needs: Needs, version: Pinned, resolver: Resolver) -> None:
     one = version.ablation
     for scale, design in one.designs.items():
-        recipes, faults = resolve_design(design, settings)
+        recipes, faults = resolve_design(design, resolver)
         if faults:
             more = f" (and {len(faults) - 1} more faults)" if len(faults) > 1 else ""
             needs.notes.append(
