@@ -136,7 +136,8 @@ def parser() -> Parser:
         metavar="FIELD=VALUE",
         action="append",
         default=[],
-        help="threads, micro_batch, decoder_rows, evaluation_rows, zero_stage, device: never part of a key",
+        help="threads, micro_batch, decoder_rows, evaluation_rows, ranks, zero_stage, offload_optimizer, "
+        "activation_checkpointing, deepspeed (a JSON file), device: never part of a key",
     )
     add_json(made)
     return made
