@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from ablab.generate.chosen_rows import Make, rows_of
 from ablab.generate.decoder import Decoder
 from ablab.generate.dropout import AttentionDropout
 from ablab.generate.layout import Weights
@@ -48,16 +48,20 @@ class Job:
         architecture = check_shapes(models, vocabulary, synthetic)
         prompts_PS = read_prompts(ctx.inputs["corpus"], vocabulary, synthetic.prompts)
         dtype = np.dtype("<u2" if architecture.vocab_size <= 65_535 else "<u4")
-        rows, device = ctx.numerics.decoder_rows, ctx.numerics.device
-        identity = {"key": ctx.key, "format": SHARD_FORMAT, "rows": rows, "threads": threads_of(ctx), "device": device}
-        load = partial(Weights.load, precision=ctx.params["precision"], device=device_of(device, process))
-        sampler = _sampler(synthetic, models, vocabulary, prompts_PS, rows, load, ctx.params["generation_seed"])
+        length = synthetic.prompts.tokens + synthetic.prompts.new_tokens
+        place = device_of(ctx.numerics.device, process)
+        make = _decoders(models, length, ctx.params["precision"], place, ctx.params["generation_seed"])
+        good, bad = make(_rows(ctx, synthetic, length, make))
+        new, seed = synthetic.prompts.new_tokens, ctx.params["generation_seed"]
+        sampler = Sampler(good, bad, synthetic.decoding, prompts_PS, new, seed, vocabulary)
+        numerics = {"rows": good.rows, "threads": threads_of(ctx), "device": ctx.numerics.device}
+        identity = {"key": ctx.key, "format": SHARD_FORMAT, **numerics}
         folder = ShardFolder(ctx.work / "shards", digest(identity), dtype)
         return cls(synthetic, models, vocabulary, prompts_PS, sampler, folder)
 
     @property
     def sequences(self) -> int:
-        return -(-self.synthetic.tokens // self.synthetic.prompts.new_tokens)
+        return sequences_of(self.synthetic)
 
     @cached_property
     def shards(self) -> int:
@@ -81,6 +85,11 @@ class Job:
             return shard
 
 
+def sequences_of(synthetic: Synthetic) -> int:
+    """As many whole sequences as hold the declared tokens."""
+    return -(-synthetic.tokens // synthetic.prompts.new_tokens)
+
+
 def threads_of(ctx: StageContext) -> int:
     """CPU threads of each process that decodes."""
     return ctx.numerics.generation_threads or ctx.numerics.threads
@@ -91,20 +100,24 @@ def device_of(device: str, process: int) -> str:
     return f"cuda:{process % torch.cuda.device_count()}" if device == "cuda" and process else device
 
 
-def _sampler(
-    synthetic: Synthetic,
-    models: Models,
-    vocabulary: Vocabulary,
-    prompts_PS: npt.NDArray[np.int64],
-    rows: int,
-    load: Callable[[Any], Weights],
-    seed: int,
-) -> Sampler:
-    length = synthetic.prompts.tokens + synthetic.prompts.new_tokens
-    good = Decoder(load(models.good), rows, length)
-    bad = None
-    if models.dropout is not None:
-        bad = Decoder(good.weights, rows, length, AttentionDropout(models.dropout, seed))
-    elif models.bad is not None:
-        bad = Decoder(load(models.bad), rows, length)
-    return Sampler(good, bad, synthetic.decoding, prompts_PS, synthetic.prompts.new_tokens, seed, vocabulary)
+def _rows(ctx: StageContext, synthetic: Synthetic, length: int, make: Make) -> int:
+    """As given; or measured, and recorded as if it had been given."""
+    rows = ctx.numerics.decoder_rows
+    if rows == "auto":
+        rows = rows_of(ctx.work / "rows.json", length, sequences_of(synthetic), synthetic.decoding, make)
+        ctx.record["numerics"] = ctx.numerics.model_copy(update={"decoder_rows": rows}).model_dump()
+    return rows
+
+
+def _decoders(models: Models, length: int, precision: str, device: str, seed: int) -> Make:
+    """Makes GOOD, and BAD where there is one, for a number of rows; weights are read once."""
+    load = partial(Weights.load, precision=precision, device=device)
+    good = load(models.good)
+    bad = load(models.bad) if models.bad is not None else good
+    dropout = AttentionDropout(models.dropout, seed) if models.dropout is not None else None
+
+    def make(rows: int) -> tuple[Decoder, Decoder | None]:
+        contrasted = models.bad is not None or dropout is not None
+        return Decoder(good, rows, length), Decoder(bad, rows, length, dropout) if contrasted else None
+
+    return make

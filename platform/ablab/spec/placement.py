@@ -28,8 +28,8 @@ class Numerics(Spec):
     """CPU threads of the process that computes the stage."""
     micro_batch: Positive = 32
     """Sequences per forward pass in training; lowered to a divisor of a step's sequences."""
-    decoder_rows: Positive = 128
-    """Sequences decoded together; also the size of a shard, which is padded to it."""
+    decoder_rows: Positive | Literal["auto"] = 128
+    """Sequences decoded together; also the size of a shard, which is padded to it. 'auto' measures what is fastest."""
     generation_threads: Positive | None = None
     """CPU threads of each process that generates; None for `threads`."""
     evaluation_rows: Positive = 64

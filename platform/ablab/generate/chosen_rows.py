@@ -1,0 +1,91 @@
+"""How many rows are decoded together where `decoder_rows` is "auto": measured once, then kept.
+
+The number is numerics (a shard has as many sequences as rows). It is written into the work directory before the first
+shard, so that a resumed corpus and the other processes use the same one, and goes into the manifest.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Final
+
+import torch
+
+from ablab.generate.decoder import Decoder
+from ablab.generate.decoding import draw
+from ablab.generate.weights import Architecture
+from ablab.spec.synthetic import Decoding
+
+CANDIDATES: Final = (32, 64, 128, 256, 512, 1_024, 2_048)
+GAIN: Final = 1.03
+"""More rows are taken as long as each doubling gives so much more speed; after that they only cost memory."""
+SHARE: Final = 0.8
+"""Of the memory that is free."""
+STEPS: Final = 3
+VOCABULARY_ARRAYS: Final = 6
+"""Arrays of one float32 per row and word at the same time, at most: logits of two models, scores, sorted, masses."""
+
+Make = Callable[[int], tuple[Decoder, Decoder | None]]
+"""The decoders of GOOD, and of BAD where there is one, with so many rows."""
+
+
+def rows_of(path: Path, length: int, sequences: int, decoding: Decoding, make: Make) -> int:
+    """The number that the file holds; else it is measured and written there."""
+    if path.is_file():
+        return int(json.loads(path.read_text(encoding="utf-8"))["rows"])
+    smallest = [model for model in make(1) if model is not None]
+    room, itemsize = SHARE * free_bytes(smallest[0].device), smallest[0].cache_L2BKTD.dtype.itemsize
+    shapes = [model.shape for model in smallest]
+    fitting = [rows for rows in CANDIDATES if needed_bytes(rows, shapes, length, itemsize) <= room]
+    useful = [rows for rows in fitting if rows < 2 * sequences]
+    rows = choose(useful or CANDIDATES[:1], lambda rows: speed(*make(rows), length, decoding))
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps({"rows": rows}) + "\n", encoding="utf-8")
+    part.replace(path)
+    return rows
+
+
+def choose(candidates: Iterable[int], speed: Callable[[int], float]) -> int:
+    """The last of the ascending candidates up to which each was faster than the one before by `GAIN`."""
+    best, reached = 0, 0.0
+    for rows in candidates:
+        tokens_per_s = speed(rows)
+        if tokens_per_s < GAIN * reached:
+            break
+        best, reached = rows, tokens_per_s
+    return best
+
+
+def needed_bytes(rows: int, shapes: Sequence[Architecture], length: int, itemsize: int) -> int:
+    """Caches of every position, and what a step holds of the vocabulary; the weights are there already."""
+    caches = sum(2 * shape.layers * shape.kv_heads * shape.head_dim for shape in shapes) * length * itemsize
+    return rows * (caches + VOCABULARY_ARRAYS * 4 * shapes[0].vocab_size)
+
+
+def free_bytes(device: torch.device) -> int:
+    """Memory of the device that nobody uses."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+@torch.inference_mode()
+def speed(good: Decoder, bad: Decoder | None, length: int, decoding: Decoding) -> float:
+    """Tokens per second of a step at half the length, drawing included; the median of a few."""
+    models = [good] if bad is None else [good, bad]
+    words_B = torch.zeros(good.rows, dtype=torch.int64, device=good.device)
+    uniforms_B = torch.full((good.rows,), 0.5, dtype=torch.float64, device=good.device)
+    seconds = []
+    for _ in range(STEPS + 1):  # the first one only makes things warm
+        for model in models:
+            model.positions = [length // 2] * model.rows
+        began = time.perf_counter()
+        logits = [model.step(words_B) for model in models]
+        drawn = draw(logits[0], logits[-1], decoding, uniforms_B)
+        drawn.words_B.tolist()  # waits for the device
+        seconds.append(time.perf_counter() - began)
+    return good.rows / sorted(seconds[1:])[STEPS // 2]
