@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
 import signal
 import sys
@@ -12,6 +13,8 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from ablab.cli import completion
+from ablab.cli.completion import Completer, completed_by
 from ablab.errors import AblabError, InputError, RunError
 
 if TYPE_CHECKING:
@@ -60,6 +63,15 @@ def guarded(command: Callable[[], int | None]) -> int:
         return 0
 
 
+def parsed(parser: Parser) -> argparse.Namespace:
+    """The command line as it was typed; where a shell asks for what could come next, that is printed and all ends."""
+    if "_ARGCOMPLETE" in os.environ:
+        import argcomplete
+
+        argcomplete.autocomplete(parser)
+    return parser.parse_args()
+
+
 def add_json(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
 
@@ -74,10 +86,14 @@ def add_generation_workers(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_selection(parser: argparse.ArgumentParser) -> None:
-    """The arguments that name a design."""
-    parser.add_argument("name", metavar="NAME[@VERSION|@dev]", help="an ablation (see `ablab list`)")
-    parser.add_argument("--scale", default="smoke", help="which of its designs: smoke (default), small, paper, ...")
+def add_selection(parser: argparse.ArgumentParser, names: Completer = completion.ablations) -> None:
+    """The arguments that name a design. names: what a shell completes the name with."""
+    name = parser.add_argument("name", metavar="NAME[@VERSION|@dev]", help="an ablation (see `ablab list`)")
+    scale = parser.add_argument(
+        "--scale", default="smoke", help="which of its designs: smoke (default), small, paper, ..."
+    )
+    completed_by(name, names)
+    completed_by(scale, completion.scales)
     parser.add_argument(
         "--set",
         dest="edits",

@@ -6,7 +6,9 @@ import argparse
 import sys
 from importlib import import_module
 
-from ablab.cli.common import Parser, add_json, add_selection, guarded
+from ablab.cli import completion
+from ablab.cli.common import Parser, add_json, add_selection, guarded, parsed
+from ablab.cli.completion import completed_by
 
 EXAMPLES = """\
   ablab list                                        every ablation with its question and versions
@@ -22,7 +24,7 @@ def main() -> None:
 
 
 def _main() -> int | None:
-    arguments = parser().parse_args()
+    arguments = parsed(parser())
     module, _, function = arguments.handler.partition(":")
     result: int | None = getattr(import_module(module), function)(arguments)
     return result
@@ -51,7 +53,7 @@ def _reading(commands: argparse._SubParsersAction[Parser]) -> None:
         "show:show",
         "  ablab show contrastive-vs-masked\n  ablab show contrastive-vs-masked@1 --scale paper --json",
     )
-    add_selection(one)
+    add_selection(one, completion.declared)
     add_json(one)
 
     one = _command(
@@ -63,8 +65,10 @@ def _reading(commands: argparse._SubParsersAction[Parser]) -> None:
         "  ablab diff contrastive-vs-masked:masked-only contrastive-vs-masked:contrastive --scale smoke\n"
         "  ablab diff 3f2a91c0 88d1e77b          (two execution ids or stage keys, the first digits)",
     )
-    one.add_argument("left", metavar="LEFT", help="NAME[@VERSION][:ARM], an execution id or a stage key")
-    one.add_argument("right", metavar="RIGHT", help="the same")
+    left = one.add_argument("left", metavar="LEFT", help="NAME[@VERSION][:ARM], an execution id or a stage key")
+    right = one.add_argument("right", metavar="RIGHT", help="the same")
+    completed_by(left, completion.ablations)
+    completed_by(right, completion.ablations)
     one.add_argument("--scale", default="smoke", help="of names (default smoke)")
     add_json(one)
 
@@ -90,12 +94,13 @@ def _results(commands: argparse._SubParsersAction[Parser]) -> None:
         "  ablab compare 3f2a91c0                                (a run as it was, by the first digits of its id)",
     )
     add_selection(one)
-    one.add_argument(
+    others = one.add_argument(
         "others",
         metavar="OTHER",
         nargs="*",
         help="further ablations, versions or ids of runs, set beside the first by equal replicates",
     )
+    completed_by(others, completion.ablations)
     add_json(one)
 
     one = _command(
@@ -145,7 +150,7 @@ def _upkeep(commands: argparse._SubParsersAction[Parser]) -> None:
         "upkeep:lock",
         "  ablab lock contrastive-vs-masked",
     )
-    one.add_argument("name", metavar="NAME")
+    completed_by(one.add_argument("name", metavar="NAME"), completion.declared)
 
     _command(
         commands,
@@ -162,7 +167,9 @@ def _upkeep(commands: argparse._SubParsersAction[Parser]) -> None:
         "upkeep:publish",
         "  ablab publish\n  ablab publish contrastive-vs-masked",
     )
-    one.add_argument("name", nargs="?", metavar="NAME", help="only this ablation")
+    name = one.add_argument("name", nargs="?", metavar="NAME", help="only this ablation or study")
+    completed_by(name, completion.declared)
+    add_json(one)
 
     one = _command(
         commands,
@@ -188,7 +195,8 @@ def _starting(commands: argparse._SubParsersAction[Parser]) -> None:
         "  ablab new my-ablation\n  ablab new longer-training --from my-ablation",
     )
     one.add_argument("name", metavar="NAME", help="of the ablation: letters, digits, '.', '_', '-'")
-    one.add_argument("--from", dest="source", metavar="EXISTING", help="copy this declaration instead")
+    source = one.add_argument("--from", dest="source", metavar="EXISTING", help="copy this declaration instead")
+    completed_by(source, completion.ablations)
 
     one = _command(
         commands,
@@ -207,6 +215,18 @@ def _starting(commands: argparse._SubParsersAction[Parser]) -> None:
         "  ablab schema\n  ablab schema recipe",
     )
     one.add_argument("kind", nargs="?", metavar="KIND", help="ablation (default), recipe, placement")
+    add_json(one)
+
+    one = _command(
+        commands,
+        "completion",
+        "shell code that completes commands, options, ablations, arms, scales and studies",
+        "completion:completion",
+        '  eval "$(ablab completion bash)"                 in ~/.bashrc\n'
+        '  eval "$(ablab completion zsh)"                  in ~/.zshrc\n'
+        "  ablab completion fish | source                   in ~/.config/fish/config.fish",
+    )
+    one.add_argument("shell", choices=completion.SHELLS)
 
 
 def _storage(commands: argparse._SubParsersAction[Parser]) -> None:

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ablab.cli import completion
 from ablab.cli.common import (
     Parser,
     add_generation_workers,
@@ -17,10 +18,12 @@ from ablab.cli.common import (
     duration,
     edits_of,
     guarded,
+    parsed,
     print_json,
     quantity,
     typed,
 )
+from ablab.cli.completion import completed_by
 from ablab.errors import RunError
 
 if TYPE_CHECKING:
@@ -45,7 +48,7 @@ def main() -> None:
 def _main() -> int:
     from ablab.settings import load_settings
 
-    arguments = parser().parse_args()
+    arguments = parsed(parser())
     from ablab.runner.prepare import Part, collecting, prepare
 
     settings = load_settings()
@@ -127,7 +130,8 @@ def parser() -> Parser:
     )
     add_selection(made)
     made.add_argument("--plan", action="store_true", help="show stages, keys and costs; compute nothing")
-    made.add_argument("--arms", metavar="A,B", default="", help="these arms and the control only (default: all)")
+    arms = made.add_argument("--arms", metavar="A,B", default="", help="these arms and the control only (default: all)")
+    completed_by(arms, completion.arms)
     made.add_argument("--replicates", metavar="N", type=int, help="the first N replicates only (default: all)")
     made.add_argument("--jobs", type=int, default=None, help="stages at once (default: one per core, or one per GPU)")
     add_generation_workers(made)

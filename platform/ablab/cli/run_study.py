@@ -6,7 +6,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ablab.cli.common import Parser, add_generation_workers, add_json, edits_of, guarded, print_json
+from ablab.cli import completion
+from ablab.cli.common import Parser, add_generation_workers, add_json, edits_of, guarded, parsed, print_json
+from ablab.cli.completion import completed_by
 from ablab.errors import RunError
 
 if TYPE_CHECKING:
@@ -31,7 +33,7 @@ def _main() -> int:
     from ablab.search.prepare import prepare_study
     from ablab.settings import load_settings
 
-    arguments = parser().parse_args()
+    arguments = parsed(parser())
     settings = load_settings()
     faults: list[str] = []
     numerics: dict[str, Any] = {}
@@ -75,8 +77,12 @@ def _main() -> int:
 
 def parser() -> Parser:
     made = Parser(prog="run-study", description=__doc__, examples=EXAMPLES)
-    made.add_argument("name", metavar="NAME[@VERSION|@dev]", help="a study in experiments/studies/")
-    made.add_argument("--scale", default="smoke", help="which of its designs: smoke (default), small, paper, ...")
+    name = made.add_argument("name", metavar="NAME[@VERSION|@dev]", help="a study in experiments/studies/")
+    scale = made.add_argument(
+        "--scale", default="smoke", help="which of its designs: smoke (default), small, paper, ..."
+    )
+    completed_by(name, completion.studies)
+    completed_by(scale, completion.study_scales)
     made.add_argument("--trials", type=int, help="trials in all, over every command so far (default: its budget)")
     made.add_argument("--jobs", type=int, help="stages computed at once (default: one per core, one per GPU)")
     add_generation_workers(made)

@@ -7,6 +7,7 @@ import os
 from datetime import UTC, datetime
 from typing import Any
 
+from ablab.cli.common import print_json
 from ablab.cli.studies import studies_in_store
 from ablab.errors import InputError, did_you_mean
 from ablab.registry import versions
@@ -66,17 +67,27 @@ def publish(arguments: argparse.Namespace) -> None:
     tracker = Tracker.of(settings)
     chosen_studies = [one for one in studies if arguments.name in (None, one.study)]
     tracker.check(*{r.ablation: None for r in chosen}, *{one.experiment: None for one in chosen_studies})
+    runs, trials = [], []
+
+    def say(line: str) -> None:
+        if not arguments.json:
+            print(line, flush=True)
+
     for number, record in enumerate(chosen, start=1):
         published = publish_execution(tracker, store, record, settings)
-        print(
+        runs.append({"execution": record.id, "experiment": published.experiment_id, "run": published.run_id})
+        say(
             f"{number}/{len(chosen)} {record.label} {record.scale} {record.id[:12]}: "
             f"experiment {published.experiment_id}, run {published.run_id}"
         )
     for one in chosen_studies:
         run_id = publish_study(tracker, one, settings, ended=not one.running)
-        print(f"study {one.name}: {len(one.outcome.rows)} trials, run {run_id}")
+        trials.append({"study": one.name, "trials": len(one.outcome.rows), "run": run_id})
+        say(f"study {one.name}: {len(one.outcome.rows)} trials, run {run_id}")
     if not chosen and not chosen_studies:
-        print("nothing to publish: no run is in the store")
+        say("nothing to publish: no run is in the store")
+    if arguments.json:
+        print_json({"executions": runs, "studies": trials})
 
 
 def _record(pinned: versions.Pinned) -> VersionRecord:

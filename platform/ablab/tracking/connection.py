@@ -31,6 +31,8 @@ QUIET = {
 """Environment of every process that imports mlflow; what the user has set stays."""
 
 CHECK_SECONDS = 5
+CHECKED_TAG = "ablab.checked"  # of an experiment on a server: written to find out whether it can be written
+REFUSALS = ("UNAUTHENTICATED", "PERMISSION_DENIED", "CUSTOMER_UNAUTHORIZED")
 SERVERS = ("http", "https", "databricks")
 DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 
@@ -113,8 +115,11 @@ def created_once(create: Callable[[], Any]) -> Any | None:
         return None
 
 
-def check(uri: str) -> None:
-    """Raises `InputError` (redacted URI, cause, remedy) when MLflow cannot be used. Takes a few seconds at most."""
+def check(uri: str, experiments: Collection[str] = ()) -> None:
+    """Raises `InputError` (redacted URI, cause, remedy) when MLflow cannot be used. Takes a few seconds at most.
+
+    experiments: names; of a server, those that are there must be writable.
+    """
     kind = scheme(uri)
     if kind not in (*SERVERS, *DATABASES):
         known = ", ".join(f"{name}://" for name in (*SERVERS[:2], *DATABASES))
@@ -124,7 +129,7 @@ def check(uri: str) -> None:
         )
     path = sqlite_path(uri)
     if kind in SERVERS:
-        cause = _server_fault(uri)
+        cause = _server_fault(uri, experiments)
     elif path is not None:
         cause = _sqlite_fault(path) or (_database_fault(uri) if path.exists() else None)
     else:
@@ -196,7 +201,7 @@ def _database_fault(uri: str) -> str | None:
     return None
 
 
-def _server_fault(uri: str) -> str | None:
+def _server_fault(uri: str, experiments: Collection[str]) -> str | None:
     try:
         urlsplit(uri).port  # noqa: B018 (raises where the port or the host is none)
     except ValueError:  # whose words may hold a part of the password
@@ -205,10 +210,17 @@ def _server_fault(uri: str) -> str | None:
     limits = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": str(CHECK_SECONDS)}
     before = {name: os.environ.get(name) for name in limits}
     os.environ.update(limits)  # mlflow reads them at every request and has no other way to be told
+    asked = "the list of experiments"
     try:
-        connect(uri).search_experiments(max_results=1)
+        client = connect(uri)
+        client.search_experiments(max_results=1)
+        for name in experiments:
+            asked = f"experiment {name}"
+            found = client.get_experiment_by_name(name)
+            if found is not None:
+                client.set_experiment_tag(found.experiment_id, CHECKED_TAG, "writable")
     except mlflow.MlflowException as error:
-        return str(error)
+        return _refused(error, asked) or str(error)
     finally:
         for name, value in before.items():
             if value is None:
@@ -216,3 +228,15 @@ def _server_fault(uri: str) -> str | None:
             else:
                 os.environ[name] = value
     return None
+
+
+def _refused(error: Any, asked: str) -> str | None:
+    """What a server says who wants another user, and what to set; None of every other failure."""
+    if not any(f"error code {status}" in str(error) for status in (401, 403)) and error.error_code not in REFUSALS:
+        return None
+    user = os.environ.get("MLFLOW_TRACKING_USERNAME")
+    who = f"the user {user!r}" if user else "a user without a name"
+    return (
+        f"the server refuses {asked} to {who}; set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD to a user who "
+        "may write there"
+    )

@@ -60,7 +60,7 @@ class Tracker:
 
     def check(self, *ablations: str) -> None:
         """Raises `InputError` when MLflow cannot be used for these ablations; to be called before work."""
-        check(self.uri)
+        check(self.uri, (STAGES, *ablations))
         if not is_server(self.uri):
             if set("%?") & set(str(self.artifacts.absolute())):
                 raise InputError(
