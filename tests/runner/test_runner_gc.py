@@ -313,6 +313,7 @@ def test_publishing_a_run_whose_judged_checkpoint_is_gone_says_so(store: Store, 
         ("mixed", "evaluate"),
         ("mixed", "bad_evaluate"),
         ("mixed", "generate"),
+        ("real-only", "real_describe"),
     ):
         remove_stage(store, role.rpartition("_")[2], key_of(plan, arm, role))
     real, mixed = execution_view(store, record, settings.home, settings.project).arms

@@ -34,8 +34,16 @@ def stage_view(store: Store, kind: str, key: str, label: str) -> StageView:
         result=store.result(kind, key),
         manifest=store.manifest(kind, key),
         label=label,
-        draw=partial(_corpus_page, store, key, label) if kind == "describe" else None,
+        draw=partial(_corpus_page, store, key, label) if _has_page(store, kind, key) else None,
     )
+
+
+def _has_page(store: Store, kind: str, key: str) -> bool:
+    """A described corpus has one, unless it was removed since."""
+    if kind != "describe":
+        return False
+    corpus = store.identity(kind, key)["inputs"]["corpus"]
+    return any(store.has(made, corpus) for made in ("generate", "corpus"))
 
 
 def _corpus_page(store: Store, key: str, label: str, folder: Path) -> Mapping[str, Path]:
