@@ -11,7 +11,7 @@ from ablab.tracking.views import ExecutionView
 
 PAGES_TAG = "ablab.pages"  # of an experiment: JSON, addresses within MLflow's pages by title
 NOTE_LIMIT = 19_000  # an experiment's tag holds 20,000 characters
-REPORT = "report.html"
+REPORT, CORPORA = "report.html", "corpora.html"
 FIGURES = {
     "effects.png": "differences with 95 % intervals",
     "figures/learning-curves.svg": "learning curves with bands",
@@ -44,7 +44,7 @@ def addresses(pages: str, base: str) -> dict[str, str]:
 
 def _run_pages(view: ExecutionView, experiment_id: str, run_id: str) -> Iterator[tuple[str, str]]:
     yield "run", run_page(experiment_id, run_id)
-    for name, title in {REPORT: "report", **FIGURES}.items():
+    for name, title in {REPORT: "report", CORPORA: "corpora", **FIGURES}.items():
         if name in view.artifacts:
             yield title, run_page(experiment_id, run_id, name)
 
