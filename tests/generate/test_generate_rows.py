@@ -9,8 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from ablab.generate.decoder import Decoder, Places
+from ablab.generate.decoder import Decoder
 from ablab.generate.dropout import AttentionDropout
+from ablab.generate.graphs import bucket_of
 from ablab.generate.layout import Weights
 from ablab.generate.rows import Rows
 
@@ -67,14 +68,29 @@ def test_a_row_that_begins_anew_beside_others_gives_the_logits_of_a_row_alone(
         torch.testing.assert_close(torch.stack(rows), expected, rtol=0, atol=1e-5)
 
 
-def test_the_masked_attention_of_a_gpu_is_that_of_the_rows_of_a_cpu() -> None:
-    places = Places([3, 3, 7, 0, 5, 5], torch.device("cpu"))
+@pytest.mark.parametrize("positions", [[3, 3, 7, 0, 5, 5], [6] * 6])
+@pytest.mark.parametrize("end", [8, 20, LENGTH])
+def test_the_masked_step_of_a_gpu_gives_the_logits_and_caches_of_a_cpu(
+    weights: Weights, positions: list[int], end: int
+) -> None:
+    words = words_of(6)
+    plain, masked = Decoder(weights, 6, LENGTH), Decoder(weights, 6, LENGTH)
     numbers = torch.Generator().manual_seed(0)
-    query = torch.randn(6, 2, 2, 4, generator=numbers)
-    keys, values = torch.randn(2, 6, 2, places.end, 4, generator=numbers)
-    torch.testing.assert_close(
-        places.attend_masked(query, keys, values), places.attend_by_rows(query, keys, values), rtol=0, atol=1e-5
-    )
+    before = torch.randn(plain.cache_L2BKTD.shape, generator=numbers)
+    for decoder in (plain, masked):
+        decoder.cache_L2BKTD.copy_(before)  # behind the positions lies what an earlier sequence left
+        decoder.positions = list(positions)
+    with torch.inference_mode():
+        expected = plain.step(words[:, 0])
+        found = masked.forward_masked(words[:, 0], torch.tensor(positions), end)
+    assert expected.std() > 0.1
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+    torch.testing.assert_close(masked.cache_L2BKTD, plain.cache_L2BKTD, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(("farthest", "end"), [(0, 64), (63, 64), (64, 128), (400, 420), (419, 420)])
+def test_a_bucket_holds_the_farthest_row_and_never_more_than_the_cache(farthest: int, end: int) -> None:
+    assert bucket_of([0, farthest], 420) == end
 
 
 def test_a_prompt_is_read_once_for_all_its_continuations_but_not_with_dropout(weights: Weights) -> None:

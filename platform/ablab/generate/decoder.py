@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ablab.generate.dropout import AttentionDropout
+from ablab.generate.graphs import StepGraphs, bucket_of
 from ablab.generate.layout import Layer, Weights
 from ablab.generate.memory import zeros
 
@@ -41,6 +42,8 @@ class Decoder:
         self.sequences_B = torch.zeros(rows, device=self.device, dtype=torch.int64)
         self.positions = [0] * rows
         """Words in the cache of each row; host numbers, so that no step waits for the device."""
+        graphed = self.device.type == "cuda" and dropout is None
+        self.graphs = StepGraphs(self.forward_masked, rows, self.device) if graphed else None
 
     @torch.inference_mode()
     def read(self, prompts_US: Tensor, sequences_U: Tensor) -> Tensor:
@@ -94,16 +97,26 @@ class Decoder:
 
     @torch.inference_mode()
     def step(self, words_B: Tensor) -> Tensor:
-        """Logits [B, V] in float32 behind one more word per row."""
+        """Logits [B, V] in float32 behind one more word per row; on a GPU the next step may overwrite them."""
         if len(words_B) != self.rows or max(self.positions) >= self.length:
             raise ValueError(f"{len(words_B)} words must be rows={self.rows}, behind less than {self.length} positions")
-        places = Places(self.positions, self.device)
+        if self.graphs is not None:
+            logits_BV = self.graphs.step(words_B, self.positions, bucket_of(self.positions, self.length))
+        else:
+            logits_BV = self._forward(words_B, Places.of(self.positions, self.device))
+        self.positions = [position + 1 for position in self.positions]
+        return logits_BV
+
+    def forward_masked(self, words_B: Tensor, positions_B: Tensor, end: int) -> Tensor:
+        """A step that reads the keys of every row up to `end` and masks those behind its position."""
+        return self._forward(words_B, Places(positions_B, end))
+
+    def _forward(self, words_B: Tensor, places: Places) -> Tensor:
         rotation_Bx1xD2 = self.rotation_TxD2[places.index, None]
         x_BE = self.weights.embedding_VE[words_B]
         for index, layer in enumerate(self.weights.layers):
             attended_BP = self._attend(_normed(x_BE, self.shape.rms_eps), index, rotation_Bx1xD2, places)
             x_BE = _feed_forward(torch.addmm(x_BE, attended_BP, layer.out_HDxE), layer, self.shape.rms_eps)
-        self.positions = [position + 1 for position in self.positions]
         return self._logits(x_BE)
 
     def _attend(self, x_BE: Tensor, index: int, rotation_Bx1xD2: Tensor, places: Places) -> Tensor:
@@ -130,12 +143,17 @@ class Decoder:
 class Places:
     """Where the rows of one step stand: all at one position, or each at its own."""
 
-    def __init__(self, positions: list[int], device: torch.device) -> None:
-        self.positions, self.end = positions, max(positions) + 1
-        self.one = min(positions) + 1 == self.end
-        self.positions_B = torch.tensor(positions, device=device)
-        self.rows_B = torch.arange(len(positions), device=device)
-        self.index: slice | Tensor = slice(self.end - 1, self.end) if self.one else self.positions_B
+    def __init__(self, positions_B: Tensor, end: int, positions: list[int] | None = None) -> None:
+        """Keys are read up to `end`; without `positions` on the host no row is told from another."""
+        self.positions_B, self.end, self.positions = positions_B, end, positions
+        self.one = positions is not None and min(positions) + 1 == end
+        self.rows_B = torch.arange(len(positions_B), device=positions_B.device)
+        self.index: slice | Tensor = slice(end - 1, end) if self.one else positions_B
+
+    @classmethod
+    def of(cls, positions: list[int], device: torch.device) -> Places:
+        """No key behind the farthest row is read."""
+        return cls(torch.tensor(positions, device=device), max(positions) + 1, positions)
 
     def write(self, cache_BKTD: Tensor, new_BKD: Tensor) -> None:
         if self.one:
@@ -144,32 +162,27 @@ class Places:
             cache_BKTD[self.rows_B, :, self.positions_B] = new_BKD
 
     def attend(self, query_BKGD: Tensor, cache_2BKTD: Tensor) -> Tensor:
-        """[B, K, G, D]. A CPU reads of each row what is there and no more; a GPU does with one masked call."""
+        """[B, K, G, D]. With positions on the host each row's own keys are read and no more; else one masked call."""
         keys, values = cache_2BKTD[:, :, :, : self.end]
         if self.one:
             return F.scaled_dot_product_attention(query_BKGD, keys, values)
-        if query_BKGD.device.type == "cpu":
-            return self.attend_by_rows(query_BKGD, keys, values)
-        return self.attend_masked(query_BKGD, keys, values)
-
-    def attend_by_rows(self, query_BKGD: Tensor, keys_BKTD: Tensor, values_BKTD: Tensor) -> Tensor:
+        if self.positions is None:
+            seen_BT = torch.arange(self.end, device=keys.device) <= self.positions_B[:, None]
+            return F.scaled_dot_product_attention(query_BKGD, keys, values, attn_mask=seen_BT[:, None, None])
         parts = [
-            F.scaled_dot_product_attention(query_BKGD[rows], keys_BKTD[rows, :, :end], values_BKTD[rows, :, :end])
-            for rows, end in self._runs()
+            F.scaled_dot_product_attention(query_BKGD[rows], keys[rows, :, :end], values[rows, :, :end])
+            for rows, end in _runs(self.positions)
         ]
         return torch.cat(parts)
 
-    def attend_masked(self, query_BKGD: Tensor, keys_BKTD: Tensor, values_BKTD: Tensor) -> Tensor:
-        seen_BT = torch.arange(self.end, device=keys_BKTD.device) <= self.positions_B[:, None]
-        return F.scaled_dot_product_attention(query_BKGD, keys_BKTD, values_BKTD, attn_mask=seen_BT[:, None, None])
 
-    def _runs(self) -> Iterator[tuple[slice, int]]:
-        """Neighbouring rows at one position, and the end of their keys."""
-        first = 0
-        for position, rows in groupby(self.positions):
-            last = first + len(list(rows))
-            yield slice(first, last), position + 1
-            first = last
+def _runs(positions: list[int]) -> Iterator[tuple[slice, int]]:
+    """Neighbouring rows at one position, and the end of their keys."""
+    first = 0
+    for position, rows in groupby(positions):
+        last = first + len(list(rows))
+        yield slice(first, last), position + 1
+        first = last
 
 
 def _normed(x_NE: Tensor, epsilon: float) -> Tensor:
