@@ -19,7 +19,6 @@ class Recorder:
     """A model for which every token costs one nat; keeps what it was asked."""
 
     context = None
-    neural = None
 
     def __init__(self) -> None:
         self.asked: list[Query] = []

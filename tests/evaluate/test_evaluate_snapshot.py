@@ -20,12 +20,14 @@ from ablab.corpora.resolve_suites import resolve_suites
 from ablab.corpora.suites import build_suite
 from ablab.errors import InputError, RunError
 from ablab.evaluate.curve import learning_curve
-from ablab.evaluate.floor import evaluate_floor
 from ablab.evaluate.lm_eval import AblabFolder
 from ablab.evaluate.snapshot import export, fetch_tasks
 from ablab.evaluate.stage import evaluate
+from ablab.spec import Replicate, edit, lower
+from ablab.spec.edit import dump
 from ablab.spec.suites import LmEvalTasks
 from ablab.store.context import StageContext
+from experiments.scales import tiny
 
 Fresh = Callable[..., StageContext]
 PLACES = ("park", "barn", "house")
@@ -126,16 +128,20 @@ def test_a_task_that_writes_is_judged_by_what_the_model_writes(world: Any, fresh
     assert [(row["correct"], row["prediction"], row["log_probs"]) for row in rows] == [(False, None, [])] * 2
 
 
-def test_curves_have_such_suites_and_the_floor_has_none(world: Any, fresh: Fresh, data: Path) -> None:
+def test_curves_have_such_suites_and_there_is_no_request_of_them(world: Any, fresh: Fresh, data: Path) -> None:
     fetch_tasks([SUITE], data)
     name = staged(world, data, SUITE, "suite-curve")
     params = {"precision": "fp32", "steps": [4], "suites": ["outside"], "items_per_task": 3}
     looked = learning_curve(fresh(params, suite=name))
     assert list(looked["suites"]) == ["outside"]
-    assert evaluate_floor(fresh({"order": 3, "test_tokens": 150}, suite=name))["suites"] == {}
-    ctx = fresh(suite=name)
-    ready = build_requests(replace(ctx, params={"context": 48}))
-    assert ready == {"suites": {}}
+    assert build_requests(replace(fresh(suite=name), params={"context": 48})) == {"suites": {}}
+
+
+def test_only_where_n_grams_can_answer_everything_there_is_a_floor() -> None:
+    suites = [dump(suite) for suite in tiny().evaluation.suites]
+    other = edit(tiny(), {"evaluation.suites": [*suites, dump(SUITE)]})
+    replicate = Replicate(train_seed=1, generation_seed=1)
+    assert set(lower(tiny(), replicate).roles) - set(lower(other, replicate).roles) == {"floor"}
 
 
 def test_the_same_task_makes_the_same_snapshot(data: Path) -> None:

@@ -60,6 +60,7 @@ def test_arms_and_replicates_share_what_is_equal(plan: Plan) -> None:
         "corpus": 1,
         "tokenizer": 1,
         "suite": 1,
+        "requests": 1,
         "floor": 1,
         "train": trainings,
         "select": trainings + 1,  # and BAD

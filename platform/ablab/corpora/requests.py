@@ -29,6 +29,7 @@ Pair = tuple[str, str]
 Place = tuple[str, int]
 """Id of an item, and the number of what is asked of it: an option, or a read word and the word before it."""
 
+REMEDY = "use a model with a longer context, or leave these suites out"
 SCHEMA = pa.schema(
     [("item", pa.string()), ("option", pa.int32()), ("first", pa.int32()), ("tokens", pa.list_(pa.int32()))]
 )
@@ -136,13 +137,11 @@ def build_requests(ctx: StageContext) -> dict[str, Any]:
 
     Raises `RunError` with the longest item of every suite that has one beyond `params["context"]`.
     """
-    suites = json.loads((ctx.inputs["suite"] / "result.json").read_text(encoding="utf-8"))["suites"]
+    suites = _suites(ctx.inputs["suite"])
     speller = Speller(bpe.load(ctx.inputs["tokenizer"]))
     result: dict[str, Any] = {}
     long: list[str] = []
     for name, suite in suites.items():
-        if {"encrypted", "lm_eval"} & set(suite):  # of the first nothing is stored; the second asks by itself
-            continue
         requests = list(_requests(ctx.inputs["suite"] / name, suite))
         parts = speller.spell(requests)
         result[name], fault = _longest(requests, parts, ctx.params["context"])
@@ -150,8 +149,24 @@ def build_requests(ctx: StageContext) -> dict[str, Any]:
         _write(ctx.out / f"{name}.parquet", requests, parts)
         ctx.progress(len(result), len(suites), "suites")
     if long:
-        raise RunError("\n".join(long), "use a model with a longer context, or leave these suites out")
+        raise RunError("\n".join(long), REMEDY)
     return {"suites": result}
+
+
+def long_items(suite: Path, tokenizer: Path, context: int) -> list[str]:
+    """What `build_requests` would refuse of two finished stages: of every suite its longest item, where too long."""
+    speller = Speller(bpe.load(tokenizer))
+    found: list[str] = []
+    for name, entry in _suites(suite).items():
+        requests = list(_requests(suite / name, entry))
+        found += _longest(requests, speller.spell(requests), context)[1]
+    return [f"{fault}; {REMEDY}" for fault in found]
+
+
+def _suites(folder: Path) -> dict[str, Any]:
+    """Those whose text is here: of an encrypted suite nothing is stored, lm-eval's own tasks ask by themselves."""
+    suites = json.loads((folder / "result.json").read_text(encoding="utf-8"))["suites"]
+    return {name: suite for name, suite in suites.items() if not {"encrypted", "lm_eval"} & set(suite)}
 
 
 def _requests(folder: Path, suite: Mapping[str, Any]) -> Iterator[Request]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tokenizers import Tokenizer
 
@@ -14,12 +14,10 @@ from ablab.evaluate.harness import task_name
 from ablab.evaluate.items import Outcome, Suite, write_items
 from ablab.evaluate.lm import ScoredLM
 from ablab.evaluate.metrics import ACCURACY
+from ablab.evaluate.neural import NeuralScorer
 from ablab.evaluate.perplexity import language_modelling, read_stream
 from ablab.evaluate.scoring import TokenScorer
 from ablab.store.context import StageContext
-
-if TYPE_CHECKING:
-    from ablab.evaluate.neural import NeuralScorer
 
 
 @dataclass(frozen=True)
@@ -31,10 +29,7 @@ class Measured:
 
 
 def measure(ctx: StageContext, scorer: TokenScorer, tokenizer: Tokenizer) -> dict[str, Any]:
-    """Write `items.parquet`; return `suites` (scores in %) and `language_modelling` of the stage's result.
-
-    A model without a network, such as n-grams, is not asked for lm-eval's own tasks.
-    """
+    """Write `items.parquet`; return `suites` (scores in %) and `language_modelling` of the stage's result."""
     measured = measure_suites(ctx, scorer, tokenizer)
     write_items(ctx.out / "items.parquet", measured.outcomes)
     stream = read_stream(ctx.inputs["tokens"], "test", ctx.params["test_tokens"])
@@ -54,8 +49,8 @@ def measure_suites(
     suites = {suite.name: _suite_scores(suite, evaluated.results) for suite in built.suites}
     outcomes: list[Outcome] = list(evaluated.outcomes)
     listed = json.loads((ctx.inputs["suite"] / "result.json").read_text(encoding="utf-8"))["suites"]
-    if scorer.neural is not None and any("lm_eval" in entry for entry in listed.values()):
-        tasks = _lm_evals_own(ctx, scorer.neural, names, first)
+    if isinstance(scorer, NeuralScorer) and any("lm_eval" in entry for entry in listed.values()):
+        tasks = _lm_evals_own(ctx, scorer, names, first)
         suites |= tasks.suites
         outcomes += tasks.outcomes
     return Measured({name: suites[name] for name in listed if name in suites}, outcomes)

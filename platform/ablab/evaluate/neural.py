@@ -38,11 +38,6 @@ class NeuralScorer:
         """Tokens computed so far: a beginning that texts share counts once, padding not at all."""
 
     @property
-    def neural(self) -> NeuralScorer:
-        """See `TokenScorer`."""
-        return self
-
-    @property
     def context(self) -> int:
         """Tokens of the longest text that it can score."""
         return self._body.context

@@ -49,7 +49,6 @@ class NGram:
     """A trained model; a `TokenScorer` without a limit of context."""
 
     context = None
-    neural = None
 
     def __init__(self, levels: Sequence[Level], vocab_size: int, bos: int) -> None:
         self._levels = levels

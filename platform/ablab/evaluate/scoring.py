@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ablab.corpora.requests import Query
 
-if TYPE_CHECKING:
-    from ablab.evaluate.neural import NeuralScorer
-
 
 class TokenScorer(Protocol):
     """A language model over token ids; natural logarithms throughout."""
-
-    @property
-    def neural(self) -> NeuralScorer | None:
-        """Itself where it is a network, which lm-eval's own tasks may write text with; None otherwise."""
 
     @property
     def context(self) -> int | None:

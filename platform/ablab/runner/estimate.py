@@ -17,7 +17,16 @@ from ablab.spec.stages import Stage
 
 FLOPS_PER_SECOND = {"cpu": 8.0e10, "cuda": 3.0e14}  # cpu: per thread, small models; cuda: one current data-centre GPU
 TOKENS_PER_SECOND_OVERHEAD = {"cpu": 4.0e4, "cuda": 5.0e5}  # no stage runs faster than its loop
-FIXED_SECONDS = {"corpus": 3.0, "tokenizer": 2.0, "tokens": 0.5, "suite": 0.5, "requests": 1.0, "evaluate": 3.0, "curve": 1.0, "floor": 3.0}
+FIXED_SECONDS = {
+    "corpus": 3.0,
+    "tokenizer": 2.0,
+    "tokens": 0.5,
+    "suite": 0.5,
+    "requests": 1.0,
+    "evaluate": 3.0,
+    "curve": 1.0,
+    "floor": 3.0,
+}
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,7 @@ TORCH_KINDS = {
     "evaluate": "ablab.evaluate.stage",
     "curve": "ablab.evaluate.curve",
 }
+REFUSING = ("suite", "requests")
 
 Heard = Callable[[PlannedStage, Mapping[str, Any]], None]
 
@@ -116,7 +117,10 @@ class Executor:
         ]
 
     def _ready(self, pool: Pool) -> list[PlannedStage]:
-        """Stages that may be asked for now, those that most others wait for first."""
+        """Stages that may be asked for now, those that most others wait for first.
+
+        Before all of them suites and requests, whose items may be refused, so that it is said at once.
+        """
         running = {worker.task for worker in pool.workers}
         now = time.monotonic()
         ready = [
@@ -124,7 +128,7 @@ class Executor:
             for planned in self._doable()
             if planned.key not in running and self._waiting.get(planned.key, 0.0) <= now
         ]
-        return sorted(ready, key=lambda planned: -self._weights[planned.key])
+        return sorted(ready, key=lambda planned: (planned.stage.kind not in REFUSING, -self._weights[planned.key]))
 
     def _claim(self, planned: PlannedStage, leases: LeaseKeeper) -> bool:
         """True when this process may compute the stage. Another's finished work is taken as it is."""

@@ -106,6 +106,18 @@ class Plan:
             marked += self.demand(upstream.key, store)
         return marked
 
+    def long_items(self, store: Store) -> list[str]:
+        """Items longer than the context of their model, as far as suite and tokenizer are in the store already."""
+        found: list[str] = []
+        for planned in self.todo():
+            inputs = planned.stage.inputs
+            if planned.stage.kind == "requests" and all(store.has(s.kind, s.key) for s in inputs.values()):
+                from ablab.corpora.requests import long_items  # pyarrow, which no other plan needs
+
+                made = {name: store.directory(stage.kind, stage.key) for name, stage in inputs.items()}
+                found += long_items(made["suite"], made["tokenizer"], planned.stage.params["context"])
+        return list(dict.fromkeys(found))
+
     def stages_apart(self) -> int:
         """How many stages the arms would need if nothing were shared."""
         return sum(len(list(lowered.stages())) for arm in self.arms.values() for lowered in arm)

@@ -128,6 +128,8 @@ def prepare(
     if faults:
         raise InputError(faults)
     plan = make_plan(design, recipes, store, placement.numerics, part.replicates if part else None)
+    if purpose == "run" and (long := plan.long_items(store)):
+        raise InputError(long)
     declared = [recipe for name, recipe in design.recipes().items() if name in recipes]
     corpora = () if missing else tuple(dict.fromkeys(map(resolver.corpus_line, declared)))
     return Prepared(

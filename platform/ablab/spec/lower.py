@@ -12,7 +12,7 @@ from ablab.spec.metrics import suite_groups
 from ablab.spec.normal import normal
 from ablab.spec.recipe import AtStep, Curve, LastStep, Model, Recipe, Selection
 from ablab.spec.stages import Stage
-from ablab.spec.suites import BabyLMSuite, MicroworldSuites, SuiteSource
+from ablab.spec.suites import BabyLMSuite, LmEvalTasks, MicroworldSuites, SuiteSource
 from ablab.spec.synthetic import Bad, EarlyCheckpoint, SmallerModel, Synthetic
 
 SPLITS = ("train", "validation", "test")
@@ -22,9 +22,10 @@ SPLITS = ("train", "validation", "test")
 class Lowered:
     """The stages of one arm and replicate by their role; `evaluate` is the result everything else leads to.
 
-    Roles: corpus, tokenizer, tokens, suite, requests, real_describe, train, select, evaluate, floor; with learning
-    curves curve; with synthetic text also good_train, good_select, good_evaluate, generate, describe, synthetic_tokens;
-    with a BAD of weights of its own bad_select, bad_evaluate, and with a smaller model bad_train.
+    Roles: corpus, tokenizer, tokens, suite, requests, real_describe, train, select, evaluate; floor, but not with
+    lm-eval's own tasks; with learning curves curve; with synthetic text also good_train, good_select, good_evaluate,
+    generate, describe, synthetic_tokens; with a BAD of weights of its own bad_select, bad_evaluate, and with a smaller
+    model bad_train.
     """
 
     roles: Mapping[str, Stage]
@@ -58,15 +59,18 @@ def lower(recipe: Recipe, replicate: Replicate) -> Lowered:
     roles["train"] = _train(recipe, recipe.model, replicate.train_seed, tokens, synthetic=synthetic_tokens)
     roles["select"] = _select(roles["train"], recipe.evaluation.selection)
     roles["evaluate"] = _evaluate(recipe, roles, roles["train"], roles["select"])
-    roles["floor"] = Stage(
-        "floor",
-        {"order": 5, "test_tokens": recipe.evaluation.test_tokens},
-        {name: roles[name] for name in ("suite", "requests", "tokenizer", "tokens")},
-        _suite_locations(recipe, "ewok"),
-    )
+    if not any(isinstance(suite, LmEvalTasks) for suite in recipe.evaluation.suites):
+        roles["floor"] = _floor(recipe, roles)
     if recipe.evaluation.curve is not None:
         roles["curve"] = _curve(recipe, recipe.evaluation.curve, roles)
     return Lowered(roles)
+
+
+def _floor(recipe: Recipe, shared: Mapping[str, Stage]) -> Stage:
+    """What n-grams score on the same items; they cannot write the text that lm-eval's tasks may ask for."""
+    params = {"order": 5, "test_tokens": recipe.evaluation.test_tokens}
+    inputs = {name: shared[name] for name in ("suite", "requests", "tokenizer", "tokens")}
+    return Stage("floor", params, inputs, _suite_locations(recipe, "ewok"))
 
 
 def _corpus(recipe: Recipe) -> Stage:
