@@ -72,7 +72,7 @@ def _main() -> int:
         known=faults,
     )
     if arguments.plan:
-        print_json(prepared.plan.to_json() | {"notes": prepared.notes}) if arguments.json else print_plan(prepared)
+        print_json(_plan_json(prepared)) if arguments.json else print_plan(prepared)
         return 0
     return _run(arguments, prepared)
 
@@ -145,6 +145,13 @@ def parser() -> Parser:
     )
     add_json(made)
     return made
+
+
+def _plan_json(prepared: Prepared) -> dict[str, Any]:
+    from ablab.spec.amounts import amounts
+
+    taken_in = {arm: vars(amounts(recipe)) for arm, recipe in prepared.recipes().items()}
+    return prepared.plan.to_json() | {"training_text": taken_in, "notes": prepared.notes}
 
 
 def print_plan(prepared: Prepared) -> None:

@@ -38,7 +38,10 @@ def telling_what_fits(settings: TrainSettings, attempt: Callable[[int], None]) -
     if fits is not None:
         remedy = f"micro_batch={fits} would fit: --numerics micro_batch={fits}"
     else:
-        remedy = "not even micro_batch=1 would fit: use a smaller model or context, more ranks, or a higher zero_stage"
+        remedy = (
+            "not even micro_batch=1 would fit: try --numerics activation_checkpointing=true, offload_optimizer=true, "
+            "more ranks or a higher zero_stage, or a smaller model or context"
+        )
     raise RunError(
         f"out of memory at micro_batch={settings.micro_batch} of model.context={settings.model.context}: {cause}",
         remedy,
