@@ -81,6 +81,22 @@ def test_an_arm_names_its_corpora_as_inputs_and_its_model_as_output(tracker: Tra
     assert client_of(tracker).get_logged_model(output.model_id).tags["ablab.step"] == "10"
 
 
+def test_a_stage_leads_to_what_it_was_made_from(tracker: Tracker, trainings: dict[str, StageView]) -> None:
+    made, source = trainings["contrastive"], trainings["real-only"]
+    child = dataclasses.replace(made, identity={**made.identity, "inputs": {"good": source.key, "gone": "f" * 64}})
+    view = _only_stages(child, source)
+    published = tracker.publish_execution(view)
+    client = client_of(tracker)
+    run = client.get_run(published.stages[child.key])
+    page = f"#/experiments/{run.info.experiment_id}/runs/{published.stages[source.key]}?workflowType=machine_learning"
+    note = run.data.tags["mlflow.note.content"]
+    assert f"made from [good]({page}), gone `ffffffffffff`." in note
+
+
+def _only_stages(*stages: StageView) -> ExecutionView:
+    return ExecutionView("e", "l", "a", "tiny", "q", "finished", "o", "d", "0", 1, 2, arms=(), stages=stages)
+
+
 def test_a_stage_has_its_identity_results_curves_and_files(tracker: Tracker, trainings: dict[str, StageView]) -> None:
     view = trainings["contrastive"]
     run_id = tracker.publish_stage(view)

@@ -56,7 +56,15 @@ def publish_runs(
             client,
             experiment_id,
             keep_one(client, _of(arm, runs)),
-            _arm_run(view, arm, parent_id, stages, models, learning_points(trainings.get(arm.stages.get("train", "")))),
+            _arm_run(
+                experiment_id,
+                view,
+                arm,
+                parent_id,
+                stages,
+                models,
+                learning_points(trainings.get(arm.stages.get("train", ""))),
+            ),
         )
         for arm in view.arms
     }
@@ -109,6 +117,7 @@ def _parent_run(view: ExecutionView) -> RunSpec:
 
 
 def _arm_run(
+    experiment_id: str,
     view: ExecutionView,
     arm: ArmView,
     parent_id: str,
@@ -122,7 +131,7 @@ def _arm_run(
         ARM_TAG: arm.arm,
         REPLICATE_TAG: arm.replicate,
         PARENT_TAG: parent_id,
-        NOTE_TAG: _arm_note(arm, linked),
+        NOTE_TAG: _arm_note(arm, linked, run_page(experiment_id, parent_id)),
         "ablab.label": view.label,
         "ablab.scale": view.scale,
         VERDICTS_TAG: "; ".join(f"{verdict}: {claim}" for claim, verdict in arm.verdicts.items()),
@@ -152,9 +161,9 @@ def _address(key: str, stage: StageRun | None) -> str:
     return f"{key} {stage.run_id}" if stage else key
 
 
-def _arm_note(arm: ArmView, linked: Mapping[str, StageRun]) -> str:
+def _arm_note(arm: ArmView, linked: Mapping[str, StageRun], execution: str) -> str:
     """What produced the arm: its model, and a link to every computed stage."""
-    lines = [f"Arm **{arm.arm}**, replicate {arm.replicate}."]
+    lines = [f"Arm **{arm.arm}**, replicate {arm.replicate}, of [this execution]({execution})."]
     if arm.model:
         uri = f"models:/{arm.model.name}@{arm.model.alias}"
         lines.append(f'Load its [model](#/models/{arm.model.name}): `mlflow.transformers.load_model("{uri}")`')

@@ -20,6 +20,7 @@ from ablab.tracking.connection import (
     is_server,
 )
 from ablab.tracking.executions import StageRun, publish_runs
+from ablab.tracking.lineage import inputs_first, link_stage
 from ablab.tracking.live import LiveRun
 from ablab.tracking.models import publish_model
 from ablab.tracking.pages import PAGES_TAG, addresses, experiment_tags
@@ -52,6 +53,7 @@ class Tracker:
         self.artifacts = artifacts
         self._client: Any = None
         self._experiments: dict[str, str] = {}
+        self._stages: dict[str, str] = {}  # run ids of what was published here, by key
 
     @classmethod
     def of(cls, settings: Settings) -> Tracker:
@@ -75,7 +77,7 @@ class Tracker:
     def publish_stage(self, view: StageView) -> str:
         """The run id of a finished stage in the experiment `ablab/stages`."""
         with self._using() as client:
-            return publish_stage(client, self._experiment(STAGES), view)
+            return self._publish_stage(client, view)
 
     def publish_live(self, run: LiveRun) -> None:
         """What a training that goes on has told since the last time, in its run in the experiment `ablab/stages`."""
@@ -88,7 +90,7 @@ class Tracker:
         """The id of the logged model of a training's checkpoint, registered as `models:/<name>@<alias>`."""
         with self._using() as client:
             experiment_id = self._experiment(STAGES)
-            run_id = publish_stage(client, experiment_id, train)
+            run_id = self._publish_stage(client, train)
             return publish_model(
                 client, experiment_id, run_id, train, ModelView(train.key, step, tokenizer, name, alias)
             )
@@ -96,7 +98,7 @@ class Tracker:
     def publish_execution(self, view: ExecutionView) -> Published:
         """An execution with its stages and models. Every arm's `model.train` must be one of `view.stages`."""
         with self._using() as client:
-            stages = {stage.key: publish_stage(client, self._experiment(STAGES), stage) for stage in view.stages}
+            stages = {stage.key: self._publish_stage(client, stage) for stage in inputs_first(view.stages)}
             linked = stages | self._known_stages(client, view, stages)
             runs = {key: StageRun(self._experiment(STAGES), run_id) for key, run_id in linked.items()}
             models = self._publish_models(client, view, stages)
@@ -115,6 +117,12 @@ class Tracker:
         with self._using() as client:
             found = sorted(client.search_experiments(), key=lambda experiment: str(experiment.name))
             return {str(e.name): addresses(e.tags[PAGES_TAG], base) for e in found if PAGES_TAG in e.tags}
+
+    def _publish_stage(self, client: Any, view: StageView) -> str:
+        experiment_id = self._experiment(STAGES)
+        self._stages[view.key] = run_id = publish_stage(client, experiment_id, view)
+        link_stage(client, experiment_id, view, self._stages)
+        return run_id
 
     def _known_stages(self, client: Any, view: ExecutionView, published: Container[str]) -> dict[str, str]:
         """Runs of stages that the arms name and that were published before."""
