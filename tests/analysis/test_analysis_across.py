@@ -85,7 +85,7 @@ def test_what_is_missing_is_what_a_design_declares_and_has_not(make_source: Call
 
 def test_other_precision_scale_and_names_are_refused_with_the_reason(make_source: Callable[..., Source]) -> None:
     one = make_source("shares@1", 0)
-    with pytest.raises(InputError, match=r"masks@dev:real t1-g1 cannot be compared .* precision \(bf16 and fp32\)"):
+    with pytest.raises(InputError, match=r"masks@dev:real t1-g1, .* cannot be compared .* precision \(bf16 and fp32\)"):
         compare_across([one, make_source("masks@dev", 50, precision="bf16")])
     other = make_source("masks@dev", 50)
     with pytest.raises(InputError, match="masks@dev at paper cannot be compared with shares@1 at smoke"):

@@ -47,6 +47,16 @@ def test_every_difference_in_how_models_were_judged_is_refused_with_its_reason(
     assert [REASONS[field] in fault and fault.startswith("mixed cannot be") for fault in error.value.faults] == [True]
 
 
+def test_a_reason_is_told_once_whatever_number_of_results_it_concerns(
+    write_result: Write, random_answers: Answers
+) -> None:
+    one, *others = (load_result(write_result(random_answers(s), precision="bf16" if s else "fp32")) for s in range(6))
+    with pytest.raises(InputError) as error:
+        check_comparable([("real", one), *((f"arm-{n}", other) for n, other in enumerate(others))])
+    assert len(error.value.faults) == 1
+    assert error.value.faults[0].startswith("arm-0, arm-1, arm-2 and 2 more cannot be compared with real: ")
+
+
 def test_other_items_of_equal_tasks_are_refused_by_name(write_result: Write, random_answers: Answers) -> None:
     one, other = load_result(write_result(random_answers(1))), load_result(write_result(random_answers(2, items=21)))
     with pytest.raises(InputError, match=r"items differ \(5 more, 0 fewer, for example entity_tracking/one/20\)"):

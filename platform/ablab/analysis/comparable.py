@@ -16,18 +16,25 @@ REASONS = {
     "tokenizer": "models have different tokenizers, so their perplexities have different units",
     "tokens": "perplexity was measured on different held-out text",
 }
+NAMED = 3  # results of one reason that are named
 
 
 def check_comparable(results: Sequence[tuple[str, ReplicateResult]]) -> None:
-    """Compare every (label, result) with the first. Raises `InputError` with all faults."""
+    """Compare every (label, result) with the first. Raises `InputError` with every reason, each once."""
     if not results:
         return
     first_label, first = results[0]
-    faults = []
+    reasons: dict[str, list[str]] = {}
     for label, result in results[1:]:
-        faults += [f"{label} cannot be compared with {first_label}: {why}" for why in _differences(result, first)]
-    if faults:
-        raise InputError(faults)
+        for why in _differences(result, first):
+            reasons.setdefault(why, []).append(label)
+    if reasons:
+        raise InputError([f"{_some(of)} cannot be compared with {first_label}: {why}" for why, of in reasons.items()])
+
+
+def _some(labels: Sequence[str]) -> str:
+    more = len(labels) - NAMED
+    return ", ".join(labels[:NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def _differences(one: ReplicateResult, other: ReplicateResult) -> Iterator[str]:
