@@ -69,9 +69,9 @@ def test_arms_and_replicates_share_what_is_equal(plan: Plan) -> None:
         "describe": 1 + synthetic,
         "tokens": 1 + synthetic,
     }
-    # real-only has 9 stages. With synthetic text come GOOD's training, selection and scores, the generated text, its
+    # real-only has 10 stages. With synthetic text come GOOD's training, selection and scores, the generated text, its
     # description and tokens, and in contrastive BAD's selection and scores.
-    assert plan.stages_apart() == 2 * (9 + 15 + 15 + 17)
+    assert plan.stages_apart() == 2 * (10 + 16 + 16 + 18)
 
 
 def test_an_arm_that_is_repeated_with_the_same_seeds_adds_nothing(store: Store, plan: Plan) -> None:
