@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from ablab.analysis.corpora import MEASURES, corpora_table, corpus_rows
+from ablab.analysis.corpora import MEASURES, corpora_table, corpus_rows, shrunk_sources
 from ablab.analysis.report import corpora_page, corpus_page
 from ablab.analysis.report.corpora import REAL, columns
 from ablab.analysis.report.corpus_figures import _density
@@ -154,3 +154,25 @@ def test_the_area_of_a_length_is_its_share_of_the_documents() -> None:
     x, height = _density({0: 0.0, 1: 0.0, 2: 0.25, 4: 0.75, 16: 0.0, 32: 0.0})
     assert (x, height) == ([2.0, 2.0, 4.0, 16.0], [0.0, 0.25, 0.375, 0.0])
     assert _density({0: 0.0, 1: 0.0}) == ([], [])
+
+
+def test_a_source_that_duplicates_shrink_below_its_stated_words_is_said(store: Store) -> None:
+    sources = [
+        {"kind": "babylm", "name": "copied", "words": 1_000, "evaluation_words": None},
+        {"kind": "microworld", "name": "world", "words": 1_000, "validation_words": 100, "test_words": 100},
+    ]
+    words = {
+        "copied": {"train": 300, "seed": 100, "validation": 7, "test": 7},
+        "world": {"train": 900, "seed": 60, "validation": 100, "test": 50},
+    }
+    result = {
+        "duplicates_removed": 1_234,
+        "sources": {name: {split: {"words": n} for split, n in of.items()} for name, of in words.items()},
+    }
+    one = put(store, Stage("corpus", {"sources": sources}), result)
+    clean = put(store, Stage("corpus", {"sources": sources[:1]}), result | {"duplicates_removed": 0})
+    again = "(the corpus held 1,234 documents again)"
+    assert shrunk_sources({"a": [{"corpus": one}, {"corpus": one}], "b": [{"corpus": clean}]}, store) == [
+        f"corpus source 'copied': of the 1,000 train words that it states, duplicates left 400 {again}",
+        f"corpus source 'world': of the 100 test words that it states, duplicates left 50 {again}",
+    ]

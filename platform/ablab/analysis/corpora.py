@@ -13,6 +13,9 @@ from ablab.store.executions import Roles
 Stage = tuple[str, str]
 """Kind and key."""
 
+LEAST_LEFT = 0.95
+"""Share of the stated words of a source that is nothing to speak of: whole documents never fill them exactly."""
+
 
 def percent(share: float) -> str:
     return f"{100 * share:.1f} %"
@@ -119,3 +122,27 @@ def corpora_table(roles: Roles, store: Store) -> list[dict[str, Any]]:
         overlap = store.result(*corpus)["overlap"] if store.has(*corpus) else {}
         rows.append({"arm": row.arm, "corpora": row.corpora, **row.numbers, "held_out_overlap": overlap})
     return rows
+
+
+def shrunk_sources(roles: Roles, store: Store) -> list[str]:
+    """Sources of which duplicates left fewer words than the recipe states, each in a sentence."""
+    corpora = dict.fromkeys(one["corpus"] for of in roles.values() for one in of if "corpus" in one)
+    found = [said for corpus in corpora if store.has(*corpus) for said in _shrunk(corpus, store)]
+    return list(dict.fromkeys(found))
+
+
+def _shrunk(corpus: Stage, store: Store) -> Iterator[str]:
+    result = store.result(*corpus)
+    again = result.get("duplicates_removed", 0)
+    if not again:
+        return
+    for source in store.identity(*corpus)["params"]["sources"]:
+        left = {split: of["words"] for split, of in result["sources"][source["name"]].items()}
+        left["train"] += left.pop("seed")
+        for split, words in left.items():
+            stated = source.get("words" if split == "train" else f"{split}_words", source.get("evaluation_words"))
+            if stated is not None and words < LEAST_LEFT * stated:
+                yield (
+                    f"corpus source {source['name']!r}: of the {stated:,} {split} words that it states, "
+                    f"duplicates left {words:,} (the corpus held {again:,} documents again)"
+                )

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ablab.analysis import Comparison, compare
+from ablab.analysis.corpora import shrunk_sources
 from ablab.errors import RunError
 from ablab.runner.plan import Plan
 from ablab.spec.ablation import Design, differing_paths
@@ -38,7 +40,8 @@ def compare_roles(design: Design, roles: Roles, store: Store) -> Comparison:
         for name, stages in reference_stages(design, roles).items()
     }
     curves = evaluated(design, roles, store, "curve")
-    return compare(design, evaluated(design, roles, store), floor=floor, models=models, curves=curves)
+    found = compare(design, evaluated(design, roles, store), floor=floor, models=models, curves=curves)
+    return replace(found, notes=(*found.notes, *shrunk_sources(roles, store)))
 
 
 def evaluated(design: Design, roles: Roles, store: Store, role: str = "evaluate") -> dict[str, list[Path | None]]:
