@@ -7,6 +7,9 @@ a *later* one is in bf16, has its tasks built, and reads its requests from their
 several batch sizes, found beforehand, keeps its built tasks too, and is measured once, between our turns, since it
 takes most of the time. Compared are medians of CPU seconds of the process, since a shared machine gives wall clocks
 away; wall seconds stand beside them.
+
+With `--complete` instead: our own time for every suite of a final evaluation (`experiments.babylm_suites.full`) whose
+files are there, in both precisions.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +31,7 @@ import torch
 from lm_eval.api.model import LM
 from lm_eval.evaluator import evaluate
 from lm_eval.models.huggingface import HFLM
+from tokenizers import Tokenizer
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from ablab.corpora import tokenizer as bpe
@@ -52,6 +57,7 @@ VOCAB_SIZE = 4_096
 WORDS = 500_000  # of text that the tokenizer is trained on
 ENTITY_ITEMS = 1_000
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+PEERS = ("blimp_fast", "supplement_fast", "entity_tracking")
 BATCHES = (16, 64)
 PROBED = 256  # requests by which the peer's batch is found
 
@@ -68,14 +74,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--threads", type=int, default=_cores(), help="CPU threads, for all alike (default: %(default)s)"
     )
+    parser.add_argument("--complete", action="store_true", help="our time for the complete suites that are there")
     given = parser.parse_args(arguments)
     torch.set_num_threads(given.threads)
     logging.getLogger("lm_eval").setLevel(logging.ERROR)  # it warns of every model that is handed over
     try:
         with tempfile.TemporaryDirectory() as folder:
             root = Path(folder)
-            items = prepare(root, given.items)
-            figures = measure(root, given.rounds) | {"items": items, "threads": given.threads, "rounds": given.rounds}
+            items = prepare(root, given.items, given.complete)
+            found = complete(root) if given.complete else measure(root, given.rounds)
+            figures = found | {"items": items, "threads": given.threads, "rounds": given.rounds}
     except AblabError as error:
         print(error)
         return error.exit_code
@@ -88,7 +96,7 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def prepare(root: Path, items: int | None) -> dict[str, int]:
+def prepare(root: Path, items: int | None, whole: bool = False) -> dict[str, int]:
     """Tokenizer, checkpoint, suites and their requests under `root`; the number of items by suite."""
     data = Path(os.environ.get("ABLAB_DATA", ""))
     if not (data / "evaluation_data").is_dir() or not (data / "corpora" / "babylm" / "train").is_dir():
@@ -105,7 +113,12 @@ def prepare(root: Path, items: int | None) -> dict[str, int]:
             weight.mul_(3.0)
     (root / "checkpoint").mkdir()
     save_checkpoint(root / "checkpoint", config, weights)
-    counts = _suites(root / "suite", data, items)
+    if whole:
+        found = [one for one in full() if not resolve_suites([one], data, FactCache(None))[1]]
+        counts = _suites(root / "suite", data, found)
+    else:
+        found = [one for one in (*fast(), *full()) if one.name in PEERS]
+        counts = _thinned(root / "suite", _suites(root / "suite", data, found), items)
     inputs = {"suite": root / "suite", "tokenizer": root / "tokenizer"}
     build_requests(_context("requests", {"context": SHAPE.context}, root / "requests", inputs))
     return counts
@@ -133,10 +146,8 @@ def _some(file: CorpusFile) -> list[str]:
     return texts
 
 
-def _suites(out: Path, data: Path, items: int | None) -> dict[str, int]:
-    """The suite stage's own files, thinned evenly to the number of items."""
-    wanted = [one for one in fast() if one.name in ("blimp_fast", "supplement_fast")]
-    wanted += [one for one in full() if one.name == "entity_tracking"]
+def _suites(out: Path, data: Path, wanted: Sequence[BabyLMSuite]) -> dict[str, int]:
+    """The suite stage's own files; the number of items by suite."""
     resolved, faults = resolve_suites(wanted, data, FactCache(None))
     if faults:
         raise InputError(faults)
@@ -144,9 +155,15 @@ def _suites(out: Path, data: Path, items: int | None) -> dict[str, int]:
     locations = {digest: Path(one.path) / file for one in sources for file, digest in one.digests.items()}
     params = {"suites": [json.loads(json.dumps(one.canonical())) for one in sources]}
     result = build_suite(_context("suite", params, out, locations=locations))
+    (out / "result.json").write_text(json.dumps(result), encoding="utf-8")
+    return {name: sum(suite["tasks"].values()) for name, suite in result["suites"].items()}
+
+
+def _thinned(out: Path, counts: Mapping[str, int], items: int | None) -> dict[str, int]:
+    """Thin the suites evenly to the number of items, and entity tracking to its own beforehand."""
+    result = json.loads((out / "result.json").read_text(encoding="utf-8"))
     suites = result["suites"]
-    counts = {name: sum(suite["tasks"].values()) for name, suite in suites.items()}
-    counts["entity_tracking"] = ENTITY_ITEMS
+    counts = {**counts, "entity_tracking": ENTITY_ITEMS}
     share = min(1.0, items / sum(counts.values())) if items else 1.0
     for name, suite in suites.items():
         _thin(out / name, suite, max(1, round(counts[name] * share)))
@@ -272,12 +289,27 @@ def measure(root: Path, rounds: int) -> dict[str, Any]:
         lm.ScoredLM(ours(root, precision, Clock()), words).loglikelihood(some)
     for number in range(rounds):
         turn("ours_first", lambda clock: lm.ScoredLM(ours(root, "fp32", clock), words), True)
-        turn("ours_later", lambda clock: lm.ScoredLM(ours(root, "bf16", clock), words, root / "requests"), False)
+        turn("ours_later", partial(_ready, root, "bf16", words), False)
         if number == 0:
             turn("peer_first", lambda clock: peer(root, "fp32", clock, batch["fp32"]), True)
             turn("peer_later", lambda clock: peer(root, "bf16", clock, batch["bf16"]), False)
         turn("lm_eval_alone", lambda _: Answers(), False)
     return summary(runs, said) | {"peer_batch": batch, "runs": runs}
+
+
+def complete(root: Path) -> dict[str, Any]:
+    """Seconds of ours alone for suites whose requests are stored, by precision."""
+    words = bpe.load(root / "tokenizer")
+    found = {}
+    for precision in DTYPES:
+        load = partial(_ready, root, precision, words)
+        found[precision], _ = run(root, load, True)
+        print(precision, json.dumps({part: round(spent, 2) for part, spent in found[precision].items()}), flush=True)
+    return {"complete": found}
+
+
+def _ready(root: Path, precision: str, words: Tokenizer, clock: Clock) -> LM:
+    return lm.ScoredLM(ours(root, precision, clock), words, root / "requests")
 
 
 def some_requests(root: Path) -> list[Any]:
