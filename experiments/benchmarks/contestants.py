@@ -15,7 +15,7 @@ from ablab.generate.layout import Weights
 from ablab.generate.sampler import Sampler
 from ablab.generate.text import SPECIALS, Vocabulary
 from ablab.spec.synthetic import Decoding
-from experiments.benchmarks.peers import now
+from experiments.benchmarks.peers import Clock, now
 
 DIFFERENT = 4  # prompts of a few steps at some length, which shall not cost more than the steps
 CONTRAST = Decoding(
@@ -77,8 +77,8 @@ def make_pair(setting: Sized, root: Path) -> None:
 class Ours:
     """The sampler of the stage `generate`, prompts and draws included."""
 
-    def __init__(self, setting: Sized, root: Path, rows: int) -> None:
-        self.setting, self.rows = setting, rows
+    def __init__(self, setting: Sized, root: Path, rows: int, clock: Clock) -> None:
+        self.setting, self.rows, self.clock = setting, rows, clock
         length = setting.prompt + setting.new_tokens
         self.good, self.bad = (
             Decoder(Weights.load(root / name, setting.precision, setting.device), rows, length)
@@ -92,5 +92,5 @@ class Ours:
         prompts_PS = np.random.default_rng(0).integers(4, self.setting.vocab_size, (different, length))
         sampler = Sampler(self.good, self.bad, CONTRAST, prompts_PS, steps, 1, self.vocabulary)
         found: list[float] = []
-        sampler.shard(0, self.rows, lambda _: found.append(now(self.good.weights.embedding_VE)))
+        sampler.shard(0, self.rows, lambda _: found.append(now(self.clock, self.good.weights.embedding_VE)))
         return found

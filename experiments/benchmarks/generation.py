@@ -7,7 +7,8 @@ its own best one.
 On a CPU a whole run of everybody takes too long, so a few steps are timed at several lengths, everybody in turn, and
 the time of a step is integrated over the lengths (it grows in proportion to them); rounds are repeated and medians
 compared, since a shared machine is now and then slower for everybody. Behind it stands one whole run of ours and of
-the best peer. On a GPU everything is a whole run.
+the best peer. On a GPU everything is a whole run. On a machine that others load, one thread and `--clock cpu`
+(processor seconds of this process) tell what `wall` on an idle one would.
 """
 
 from __future__ import annotations
@@ -17,7 +18,6 @@ import json
 import resource
 import statistics
 import tempfile
-import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -29,7 +29,7 @@ import torch
 from ablab.errors import AblabError, InputError
 from experiments.benchmarks.contestants import Contestant, Ours, make_pair
 from experiments.benchmarks.generation_shards import measure_shards
-from experiments.benchmarks.peers import GeneratePeer, LoopPeer, PeerPair
+from experiments.benchmarks.peers import CLOCKS, Clock, GeneratePeer, LoopPeer, PeerPair
 from experiments.benchmarks.roofline import Machine, bound
 
 EXAMPLES = """examples:
@@ -81,13 +81,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--setting", choices=sorted(SETTINGS), default="cpu", help="default: cpu")
     parser.add_argument("--shards", action="store_true", help="memory and cost per token of 1 to 1,000 shards instead")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="CPU threads, for all alike")
+    parser.add_argument("--clock", choices=sorted(CLOCKS), default="wall", help="default: wall")
     parser.add_argument("--repeats", type=int, default=3, help="rounds of everybody (default: 3)")
     given = parser.parse_args(arguments)
     try:
         if given.shards:
             figures = measure_shards()
         else:
-            figures = {"setting_name": given.setting} | measure(SETTINGS[given.setting], given.threads, given.repeats)
+            found = measure(SETTINGS[given.setting], given.threads, given.repeats, CLOCKS[given.clock])
+            figures = {"setting_name": given.setting, "clock": given.clock} | found
     except AblabError as error:
         print(error)
         return error.exit_code
@@ -96,7 +98,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def measure(setting: Setting, threads: int, repeats: int) -> dict[str, Any]:
+def measure(setting: Setting, threads: int, repeats: int, clock: Clock) -> dict[str, Any]:
     """All figures of a setting. Raises `InputError` where its device is not there."""
     if setting.device == "cuda" and not torch.cuda.is_available():
         raise InputError("setting gpu needs a CUDA device and this machine has none; use --setting cpu")
@@ -104,18 +106,15 @@ def measure(setting: Setting, threads: int, repeats: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         make_pair(setting, root)
-        return Turns(setting, root, repeats).figures() | {
-            "setting": asdict(setting),
-            "threads": threads,
-            "repeats": repeats,
-        }
+        figures = Turns(setting, root, repeats, clock).figures()
+    return figures | {"setting": asdict(setting), "threads": threads, "repeats": repeats}
 
 
 class Turns:
     """Everybody's turns. A contestant is called (name, sequences at once)."""
 
-    def __init__(self, setting: Setting, root: Path, repeats: int) -> None:
-        self.setting, self.root, self.repeats = setting, root, repeats
+    def __init__(self, setting: Setting, root: Path, repeats: int, clock: Clock) -> None:
+        self.setting, self.root, self.repeats, self.clock = setting, root, repeats, clock
         self.lengths = np.linspace(
             setting.prompt, setting.prompt + setting.new_tokens - STEPS - 2, setting.lengths, dtype=int
         ).tolist()
@@ -124,12 +123,12 @@ class Turns:
         """Ours first, so that its peak of memory is its own."""
         setting = self.setting
         ours = ("ours", setting.rows)
-        contestants: dict[tuple[str, int], Contestant] = {ours: Ours(setting, self.root, setting.rows)}
+        contestants: dict[tuple[str, int], Contestant] = {ours: Ours(setting, self.root, setting.rows, self.clock)}
         self.speed(contestants[ours])
         memory = self.peak_memory()
         if setting.our_rows != setting.rows:
-            contestants["ours", setting.our_rows] = Ours(setting, self.root, setting.our_rows)
-        pair = PeerPair(self.root, setting.precision, setting.device)
+            contestants["ours", setting.our_rows] = Ours(setting, self.root, setting.our_rows, self.clock)
+        pair = PeerPair(self.root, setting.precision, setting.device, self.clock)
         for rows in sorted({setting.rows, *setting.batches}):
             contestants["loop", rows] = LoopPeer(pair, rows)
             contestants["generate", rows] = GeneratePeer(pair, rows)
@@ -142,7 +141,7 @@ class Turns:
         peers = {who: speed for who, speed in speeds.items() if who[0] != "ours"}
         best = max(peers, key=lambda who: peers[who])
         ours_best = max(speed for who, speed in speeds.items() if who[0] == "ours")
-        machine = Machine.measured(setting.device, setting.precision)
+        machine = Machine.measured(setting.device, setting.precision, self.clock)
         limit = bound(machine, setting)
         return {
             "ours_tokens_per_s": speeds[ours],
@@ -182,7 +181,7 @@ class Turns:
         return speeds | {"ratio": speeds["ours_tokens_per_s"] / speeds["best_peer_tokens_per_s"]}
 
     def whole(self, contestant: Contestant) -> float:
-        began = time.perf_counter()
+        began = self.clock()
         ended = contestant.ticks(self.setting.prompt, self.setting.new_tokens)[-1]
         return contestant.rows * self.setting.new_tokens / (ended - began)
 

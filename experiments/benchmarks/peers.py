@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -27,17 +28,22 @@ def contrasted(good_BV: Tensor, bad_BV: Tensor) -> Tensor:
     return (good_BV - bad_BV).masked_fill(implausible_BV, -math.inf)
 
 
-def now(tensor: Tensor) -> float:
+Clock = Callable[[], float]
+CLOCKS: dict[str, Clock] = {"wall": time.perf_counter, "cpu": time.process_time}
+
+
+def now(clock: Clock, tensor: Tensor) -> float:
     """Seconds, when everything that was asked of the tensor's device is done."""
     if tensor.is_cuda:
         torch.cuda.synchronize()
-    return time.perf_counter()
+    return clock()
 
 
 class PeerPair:
     """GOOD and BAD as transformers loads them."""
 
-    def __init__(self, root: Path, precision: str, device: str) -> None:
+    def __init__(self, root: Path, precision: str, device: str, clock: Clock = time.perf_counter) -> None:
+        self.clock = clock
         dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]
         self.good, self.bad = (
             LlamaForCausalLM.from_pretrained(root / name, dtype=dtype).to(device).eval() for name in ("good", "bad")
@@ -83,7 +89,7 @@ class LoopPeer:
             )
             new_BS = torch.multinomial(contrasted(good_BV, bad_BV).softmax(dim=-1), 1)
             words_BS = torch.cat([words_BS, new_BS], dim=1)
-            ticks.append(now(words_BS))
+            ticks.append(now(self.pair.clock, words_BS))
         return words_BS
 
 
@@ -101,7 +107,7 @@ class GeneratePeer(LoopPeer):
             attention_mask=torch.ones_like(prompts_BS),
             generation_config=config,
             past_key_values=good_cache,
-            logits_processor=LogitsProcessorList([Contrast(self.pair.bad, bad_cache, ticks)]),
+            logits_processor=LogitsProcessorList([Contrast(self.pair, bad_cache, ticks)]),
         )
         return words
 
@@ -109,11 +115,11 @@ class GeneratePeer(LoopPeer):
 class Contrast(LogitsProcessor):  # type: ignore[misc]
     """BAD, with its own cache, inside transformers' `generate`."""
 
-    def __init__(self, bad: LlamaForCausalLM, cache: DynamicCache, ticks: list[float]) -> None:
-        self.bad, self.cache, self.ticks = bad, cache, ticks
+    def __init__(self, pair: PeerPair, cache: DynamicCache, ticks: list[float]) -> None:
+        self.bad, self.clock, self.cache, self.ticks = pair.bad, pair.clock, cache, ticks
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         new = input_ids[:, self.cache.get_seq_length() :]
         logits = self.bad(input_ids=new, past_key_values=self.cache, use_cache=True, logits_to_keep=1).logits[:, -1]
-        self.ticks.append(now(logits))
+        self.ticks.append(now(self.clock, logits))
         return contrasted(scores, logits)

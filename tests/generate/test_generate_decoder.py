@@ -71,6 +71,29 @@ def test_logits_equal_those_of_transformers(shape: str, prompt: int, tmp_path: P
     torch.testing.assert_close(ours, expected, rtol=0, atol=1e-4)
 
 
+@pytest.mark.parametrize("shape", ["plain", "grouped query"])
+def test_rows_behind_prompts_of_different_lengths_equal_a_padded_batch_of_transformers(
+    shape: str, tmp_path: Path
+) -> None:
+    model, sizes, steps = make_llama(tmp_path, **SHAPES[shape]), [5, 9, 1], 6
+    words = random_words(rows=3, length=20)
+    longest = max(sizes)
+    padded, seen = torch.zeros(3, longest + steps, dtype=torch.int64), torch.zeros(3, longest + steps)
+    for row, size in enumerate(sizes):
+        padded[row, longest - size :] = words[row, : size + steps]
+        seen[row, longest - size :] = 1
+    positions = (seen.cumsum(dim=1) - 1).clamp(min=0).long()
+    with torch.no_grad():
+        expected = model(padded, attention_mask=seen, position_ids=positions).logits[:, longest - 1 : -1]
+    decoder = Decoder(Weights.load(tmp_path, "fp32"), rows=3, length=20)
+    for row, size in enumerate(sizes):
+        number = torch.tensor([row])
+        decoder.begin([row], decoder.read(words[row : row + 1, : size - 1], number), torch.tensor([0]), number)
+    fed = [torch.stack([words[row, size - 1 + step] for row, size in enumerate(sizes)]) for step in range(steps)]
+    ours = torch.stack([decoder.step(one) for one in fed], dim=1)
+    torch.testing.assert_close(ours, expected, rtol=0, atol=1e-4)
+
+
 def test_a_new_prefill_forgets_the_sequences_before(tmp_path: Path) -> None:
     make_llama(tmp_path)
     decoder = Decoder(Weights.load(tmp_path, "fp32"), rows=2, length=20)
