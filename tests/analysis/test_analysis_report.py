@@ -20,6 +20,7 @@ from ablab.analysis import compare
 from ablab.analysis.corpora import CorpusRow
 from ablab.analysis.report import ClaimRecord, Material, build_page, build_report
 from ablab.analysis.report.arms import arm_texts, factor_curves
+from ablab.analysis.report.build import for_latex
 from ablab.analysis.report.material import (
     Cost,
     Costs,
@@ -128,7 +129,7 @@ def elements(page: str) -> Elements:
 
 
 def test_hostile_text_is_shown_and_never_an_element(material: Material, tmp_path: Path) -> None:
-    page = build_report(material, tmp_path / "report").read_text("utf-8")
+    page = build_page(material, tmp_path / "report")[0].read_text("utf-8")
     read = elements(page)
     tags = {tag for tag, _ in read.found}
     assert "script" not in tags
@@ -140,7 +141,7 @@ def test_hostile_text_is_shown_and_never_an_element(material: Material, tmp_path
 
 
 def test_the_page_needs_nothing_from_elsewhere(material: Material, tmp_path: Path) -> None:
-    page = build_report(material, tmp_path).read_text("utf-8")
+    page = build_page(material, tmp_path)[0].read_text("utf-8")
     links = [a.get("href") or a.get("src") or "" for _, a in elements(page).found if "href" in a or "src" in a]
     assert len(links) > 5
     assert all(link.startswith(("#", "data:")) for link in links)
@@ -219,11 +220,9 @@ def test_a_table_of_many_rows_is_several_that_fit_a_page() -> None:
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
 def test_latex_compiles_whatever_the_names_and_nothing_leaves_the_page(material: Material, tmp_path: Path) -> None:
-    build_report(material, tmp_path / "report")
     wide = Table("wide", HOSTILE, ("a", *"bcdefghij"), ((HOSTILE, *["語 é \\ {"] * 9),) * 60, notes=(LATEX_SPECIALS,))
-    (tmp_path / "report" / "tables" / "wide.tex").write_text(to_latex(wide), "utf-8")
-    names = sorted(path.name for path in (tmp_path / "report" / "tables").glob("*.tex"))
-    body = "".join(rf"\input{{report/tables/{name}}}\clearpage" for name in names)
+    tables = [*for_latex(material), wide]
+    body = r"\clearpage".join(map(to_latex, tables))
     head = r"\documentclass{article}\usepackage{booktabs}\usepackage{graphicx}\begin{document}"
     (tmp_path / "paper.tex").write_text(f"{head}{body}\\end{{document}}", "utf-8")
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "-no-shell-escape", "paper.tex"]
@@ -231,7 +230,7 @@ def test_latex_compiles_whatever_the_names_and_nothing_leaves_the_page(material:
     assert done.returncode == 0, done.stdout[-2000:]
     assert "Overfull" not in done.stdout
     assert "Float too large" not in done.stdout
-    assert len(names) > 5
+    assert len(tables) > 5
 
 
 def test_csv_cells_are_no_formulas_and_numbers_stay_numbers() -> None:

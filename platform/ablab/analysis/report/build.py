@@ -28,7 +28,7 @@ def build_report(material: Material, folder: Path) -> Path:
     tables.mkdir(parents=True)
     figures = draw_figures(material, folder / FIGURES)
     write_files(material.comparison, tables)
-    for table in _for_latex(material):
+    for table in for_latex(material):
         (tables / f"{table.name}.tex").write_text(to_latex(table), encoding="utf-8")
     for table in _for_csv(material):
         (tables / f"{table.name}.csv").write_text(to_csv(table), encoding="utf-8")
@@ -49,7 +49,7 @@ def build_page(material: Material, folder: Path) -> tuple[Path, ...]:
     return page, *(figure.svg for figure in figures)
 
 
-def _for_latex(material: Material) -> Iterator[Table]:
+def for_latex(material: Material) -> Iterator[Table]:
     """What a paper shows, rounded."""
     maybe = [
         contents.claims_table(material),
