@@ -11,7 +11,7 @@ import pytest
 from study_helper import finish, start_study, study_project
 from tiny_helper import command, environment
 
-STEPS = 300
+STEPS, EVERY = 40, 5
 ABLATION = f"""
 from ablab.spec import Ablation, Arm, Design, Replicate, edit
 from experiments.scales import tiny
@@ -23,7 +23,7 @@ ABLATION = Ablation(
     designs={{
         "tiny": Design(
             control="usual",
-            recipe=edit(tiny(), {{"schedule.steps": {STEPS}, "schedule.checkpoint_every": 20}}),
+            recipe=edit(tiny(), {{"schedule.steps": {STEPS}, "schedule.checkpoint_every": {EVERY}}}),
             arms=(Arm(name="slow", edits={{"schedule.learning_rate": 1e-5}}),),
             replicates=(Replicate(train_seed=1, generation_seed=1),),
             claims=(),
@@ -39,9 +39,9 @@ def searched(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, 
     folder = study_project(
         tmp_path_factory.mktemp("pruned"),
         space='{"schedule.learning_rate": Categorical(choices=(5e-3, 1e-5))}',
-        edits='"schedule.checkpoint_every": 20',
+        edits=f'"schedule.checkpoint_every": {EVERY}',
         steps=STEPS,
-        checkpoint_pruner="Behind(margin=1.0, after=20)",
+        checkpoint_pruner="Behind(margin=1.0, after=5)",
         budget="trials=2, hours=None, device_hours=None, failures_in_a_row=2",
     )
     (folder / "ablations/slower.py").write_text(ABLATION)
@@ -61,10 +61,10 @@ def test_a_trial_far_behind_is_pruned_at_a_checkpoint_with_its_losses_by_step_an
     folder, told = searched
     first, second = (row for row in told["rows"] if row["duplicate_of"] is None)
     assert (first["state"], second["state"]) == ("complete", "pruned")
-    assert len(first["checkpoints"]["0"]) == STEPS // 20
+    assert len(first["checkpoints"]["0"]) == STEPS // EVERY
     assert second["values"] is None and second["replicates"] == []
-    assert list(second["checkpoints"]) == ["0"] and "20" in second["checkpoints"]["0"]
-    assert f"stopped at step 20 of {STEPS} of replicate 1" in second["cause"]
+    assert list(second["checkpoints"]) == ["0"] and "5" in second["checkpoints"]["0"]
+    assert f"stopped at step 5 of {STEPS} of replicate 1" in second["cause"]
     assert 0 < second["seconds"] < first["seconds"]
     assert [winner["number"] for winner in told["winners"]] == [0]
     key = stage_of(folder, second, "train")
@@ -98,4 +98,4 @@ def test_an_ablation_that_needs_the_stopped_training_resumes_it(searched: tuple[
     done = subprocess.run(run, env=around, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     manifest = json.loads((folder / "home/store/train" / key / "manifest.json").read_text())
-    assert manifest["costs"]["resumed_from_step"] >= 20
+    assert manifest["costs"]["resumed_from_step"] >= 5

@@ -6,12 +6,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from ablab.corpora.resolve import resolve_recipe
 from ablab.errors import InputError
 from ablab.registry.declarations import load_declarations
 from ablab.registry.registry import open_registry
 from ablab.runner.plan import Plan, make_plan
-from ablab.runner.prepare import check_machine, collecting, default_placement, open_store
+from ablab.runner.prepare import check_machine, collecting, default_placement, open_store, resolver_of
 from ablab.search.check import study_faults
 from ablab.search.declared import ChosenStudy, choose_study
 from ablab.search.places import Place, study_place
@@ -142,7 +141,7 @@ def design_of(control: str, recipe: Recipe, replicates: tuple[Replicate, ...], a
 
 def _resolved(recipe: Recipe, settings: Settings) -> tuple[Recipe, list[str]]:
     try:
-        return resolve_recipe(recipe, settings.data, settings.home / "digests.json"), []
+        return resolver_of(settings).resolve(recipe), []
     except InputError as error:
         return recipe, list(error.faults)
 

@@ -102,8 +102,11 @@ class Bench:
                 pool=self._pool,
             ).run()
         except BaseException:
-            if self._pool is not None and len(self._pool.idle()) < len(self._pool.workers):
+            busy = [worker.task for worker in self._pool.workers if worker.task is not None] if self._pool else []
+            if busy:
                 self._close_pool()  # workers that are still at a stage must not stay at it
+            for key in busy:
+                self.view.stopped(plan.stages[key])
             raise
         finally:
             self.view.end()

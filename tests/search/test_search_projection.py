@@ -1,0 +1,81 @@
+"""A study is shown in MLflow from its beginning, and by the same runs at its end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from optuna.trial import TrialState
+from study_helper import small_design
+
+from ablab.search.outcome import Judged, Outcome, Winner, judged_json
+from ablab.search.places import study_place
+from ablab.search.points import drawn
+from ablab.search.publisher import publish_study
+from ablab.search.storage import CHECKPOINTS, IDENTITY, REPLICATES, TrialStorage
+from ablab.search.stored import stored_studies
+from ablab.settings import Settings, load_settings
+from ablab.tracking import Tracker
+from ablab.tracking.connection import connect
+
+ABOUT = {"study": "rates", "label": "rates@1", "scale": "tiny", "question": "Which rate?"}
+JUDGED = Judged("perplexity", 9.0, 9.1, (9.2, 9.4), 9.0, 9.6, -1.0, -2.0, 0.0)
+
+
+def test_the_runs_of_a_study_that_goes_on_are_those_of_its_end(tmp_path: Path) -> None:
+    settings = load_settings(tmp_path)
+    settings.home.mkdir()
+    place = study_place(settings.study_url)
+    assert stored_studies(place) == ()
+    storage = TrialStorage(place, "rates@1 tiny", small_design(), data="d")
+    storage.describe(ABOUT)
+    trial = storage.claim(3)
+    assert trial is not None
+    edits = drawn(trial, small_design().space)
+    began = published(settings, ended=False)
+    assert {run.info.status for run in began.values()} == {"RUNNING"}
+    assert set(began) == {"study", "0"}
+
+    storage.note(trial, **{IDENTITY: "i", REPLICATES: [[9.0]], CHECKPOINTS: {0: {5: 3.0, 10: 2.5}}})
+    storage.tell(trial, TrialState.COMPLETE, [9.0])
+    winner = Winner(0, edits, (JUDGED,))
+    storage.judged(judged_json(Outcome("", "", "", (), (), (), (JUDGED,), (winner,))))
+    ended = published(settings, ended=True)
+    assert {name: run.info.run_id for name, run in ended.items()} == {n: run.info.run_id for n, run in began.items()}
+    assert {run.info.status for run in ended.values()} == {"FINISHED"}
+    assert ended["0"].data.metrics["perplexity"] == 9.0
+    assert ended["study"].data.metrics["winner/perplexity/fresh"] == 9.3
+    assert ended["study"].data.metrics["winner/perplexity/low"] == 9.0
+    first, *_ = ended["study"].data.tags["mlflow.note.content"].splitlines()
+    assert first == "trial 0: perplexity 9 searched, 9.3 [9, 9.6] on fresh replicates"
+    losses = connect(settings.tracking_uri).get_metric_history(
+        ended["0"].info.run_id, "validation_loss_nats/replicate-1"
+    )
+    assert [(point.step, point.value) for point in losses] == [(5, 3.0), (10, 2.5)]
+
+
+def test_what_fresh_replicates_have_shown_is_shown_while_its_trial_is_the_best(tmp_path: Path) -> None:
+    place = study_place(f"sqlite:///{tmp_path / 's.db'}")
+    storage = TrialStorage(place, "rates@1 tiny", small_design(), data="d")
+    storage.describe(ABOUT)
+    winner = Winner(0, {"schedule.learning_rate": 5e-3}, (JUDGED,))
+    storage.judged(judged_json(Outcome("", "", "", (), (), (), (JUDGED,), (winner,), notes=("why",))))
+    for number, value in enumerate((9.0, 8.0)):
+        trial = storage.claim(3)
+        assert trial is not None
+        drawn(trial, small_design().space)
+        storage.note(trial, **{IDENTITY: f"i{number}"})
+        storage.tell(trial, TrialState.COMPLETE, [value])
+        (stored,) = stored_studies(place)
+        assert stored.outcome.winners == ((winner,) if number == 0 else ())
+        assert stored.outcome.notes == (("why",) if number == 0 else ())
+
+
+def published(settings: Settings, *, ended: bool) -> dict[str, Any]:
+    """The runs of the only study, by trial, after it was published."""
+    (stored,) = stored_studies(study_place(settings.study_url))
+    publish_study(Tracker.of(settings), stored, settings, ended=ended)
+    client = connect(settings.tracking_uri)
+    experiment = client.get_experiment_by_name("study/rates")
+    runs = client.search_runs([experiment.experiment_id], max_results=100)
+    return {run.data.tags.get("ablab.trial", "study"): run for run in runs}
