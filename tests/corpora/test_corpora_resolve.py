@@ -280,3 +280,18 @@ def test_a_share_of_a_babylm_source_becomes_words_and_a_share_that_it_cannot_fil
     assert lower(resolved, replicate).roles["corpus"].key == lower(stated, replicate).roles["corpus"].key
     [fault] = faults(recipe([source("one", folder) | {"share": 0.5}], edits={"corpus.words": 40_000}), tmp_path)
     assert "share=0.5 of corpus.words=40000 is 20000 words, more than its train text holds (15600)" in fault
+
+
+def test_how_far_a_text_is_read_is_told_once(layout: Any, tmp_path: Path) -> None:
+    told: list[tuple[str, int, int | None, str]] = []
+    folder = layout({"one": FILES | {"train": documents(600)}})
+    facts = FactCache(None, lambda *heard: told.append(heard))
+    Resolver(tmp_path, facts).resolve(recipe([source("one", folder)]))
+    size = (folder / "train" / "one.train").stat().st_size
+    steps = [done for what, done, total, _ in told if what.endswith("one.train") and total == size]
+    assert steps == sorted(steps)
+    assert len(steps) == 4  # the first, the 257th and the 513th document, and the end
+    assert steps[-1] == size > steps[-2]
+    told.clear()
+    Resolver(tmp_path, facts).resolve(recipe([source("one", folder)]))
+    assert told == []

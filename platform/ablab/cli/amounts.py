@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from ablab.cli.common import quantity
+from ablab.runner.line import quantity
 from ablab.spec.amounts import amounts
 from ablab.spec.recipe import Recipe
 

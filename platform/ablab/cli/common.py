@@ -143,20 +143,5 @@ def typed(program: str) -> str:
     return str(beside.relative_to(Path.cwd())) if beside.is_relative_to(Path.cwd()) else str(beside)
 
 
-def quantity(value: float, unit: str = "") -> str:
-    """1.2k, 3.4M, 5.6G, ... of a unit."""
-    for limit, letter in ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if abs(value) >= limit:
-            return f"{value / limit:.1f}{letter}{unit}"
-    return f"{value:.0f}{unit}"
-
-
-def duration(seconds: float) -> str:
-    """12 s, 3.4 min, 5.6 h: about how long."""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    return f"{seconds / 60:.1f} min" if seconds < 3600 else f"{seconds / 3600:,.1f} h"
-
-
 def _terminate(_number: int, _frame: FrameType | None) -> NoReturn:
     raise KeyboardInterrupt

@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import argparse
-import sys
-import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from ablab.cli.common import duration, edits_of, print_json, quantity
+from ablab.cli.common import edits_of, print_json
 from ablab.corpora.fetch import Fetched, fetch_sources
 from ablab.corpora.fetch_inventory import BY_HAND, Item, list_items
 from ablab.corpora.filecheck import FactCache
 from ablab.errors import InputError, RunError
 from ablab.registry.versions import resolve_name
+from ablab.runner.line import ErrorLine, quantity
 from ablab.settings import load_settings
 from ablab.spec.ablation import design_faults
 from ablab.spec.corpus import Source
 from ablab.spec.recipe import Recipe
 from ablab.spec.suites import LmEvalTasks
-
-LINE_EVERY_S = 10.0
 
 
 def data(arguments: argparse.Namespace) -> None:
@@ -54,7 +51,7 @@ def data(arguments: argparse.Namespace) -> None:
 def _fetch(sources: Sequence[Source], data: Path, silent: bool) -> list[Fetched]:
     if silent:
         return fetch_sources(sources, data, lambda *_: None)
-    display = _Display()
+    display = ErrorLine()
     try:
         return fetch_sources(sources, data, display)
     finally:
@@ -113,41 +110,3 @@ def _print_items(items: Sequence[Item], data: Path) -> None:
 def _relative(path: str, data: Path) -> str:
     """Short where it lies under `ABLAB_DATA`."""
     return str(Path(path).relative_to(data)) if Path(path).is_relative_to(data) else path
-
-
-class _Display:
-    """Progress on standard error: a line that is written over on a terminal, else a line every ten seconds."""
-
-    def __init__(self) -> None:
-        self._what = ""
-        self._first = (0.0, 0)
-        self._shown = 0.0
-        self._open = False  # whether the line waits to be written over
-        self._terminal = sys.stderr.isatty()
-
-    def __call__(self, what: str, done: int, total: int | None, unit: str) -> None:
-        now = time.monotonic()
-        if what != self._what:
-            self._what, self._first, self._shown = what, (now, done), 0.0
-        ended = done == total
-        if not ended and now - self._shown < (0.2 if self._terminal else LINE_EVERY_S):
-            return
-        self._shown, self._open = now, self._terminal and not ended
-        start, end = "\r\x1b[K" if self._terminal else "", "" if self._open else "\n"
-        print(f"{start}{self._line(done, total, unit, now)}", end=end, file=sys.stderr, flush=True)
-
-    def close(self) -> None:
-        """Leave the line for what is said next."""
-        if self._open:
-            print(file=sys.stderr)
-
-    def _line(self, done: int, total: int | None, unit: str, now: float) -> str:
-        began, before = self._first
-        rate = (done - before) / max(now - began, 1e-9)
-        shown = self._what if len(self._what) <= 60 else f"...{self._what[-57:]}"
-        parts = [f"{shown}  {quantity(done)}" + (f" of {quantity(total)}" if total is not None else "") + f" {unit}"]
-        if done > before:
-            parts.append(f"{quantity(rate)}/s")
-            if total is not None and done < total:
-                parts.append(f"{duration((total - done) / rate)} left")
-        return "  ".join(parts)

@@ -8,12 +8,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ablab.cli.common import console, print_json, quantity
+from ablab.cli.common import console, print_json
 from ablab.errors import InputError, RunError
 from ablab.registry.process import Process, is_dead, this_process
 from ablab.registry.registry import LEASE_SECONDS, Registry, open_registry
 from ablab.registry.versions import all_pinned
 from ablab.runner.garbage import WHY, Garbage, Item, find_garbage, remove
+from ablab.runner.line import quantity
 from ablab.runner.prepare import open_store
 from ablab.runner.retention import Needs, find_needs
 from ablab.settings import Settings, load_settings

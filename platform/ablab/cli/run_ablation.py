@@ -15,16 +15,15 @@ from ablab.cli.common import (
     add_json,
     add_selection,
     console,
-    duration,
     edits_of,
     guarded,
     parsed,
     print_json,
-    quantity,
     typed,
 )
 from ablab.cli.completion import completed_by
 from ablab.errors import RunError
+from ablab.runner.line import duration, quantity
 
 if TYPE_CHECKING:
     from ablab.runner.plan import Plan

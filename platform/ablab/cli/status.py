@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from ablab.cli.common import console, print_json, quantity
+from ablab.cli.common import console, print_json
 from ablab.cli.studies import trial_rows
 from ablab.errors import InputError
 from ablab.registry.registry import Registry, open_registry
 from ablab.runner.interrupted import mark_interrupted
+from ablab.runner.line import quantity
 from ablab.runner.prepare import open_store
 from ablab.settings import load_settings
 from ablab.store import Store

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ablab.cli.common import console, duration, quantity, typed
+from ablab.cli.common import console, typed
+from ablab.runner.line import duration, quantity
 from ablab.search.outcome import Judged, Outcome, TrialRow
 from ablab.search.points import params_of
 from ablab.search.spec import Categorical, NoPruning, Range, StudyDesign

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ablab.analysis.corpora import MEASURES, percent
-from ablab.cli.common import quantity
+from ablab.runner.line import quantity
 from ablab.spec.amounts import amounts
 from ablab.spec.recipe import Recipe
 

@@ -11,7 +11,10 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ablab.corpora.fetch_http import Progress
 
 CACHE_VERSION = 3  # of the facts below; raise it when a check changes
 _FAULTS_SHOWN = 5
@@ -26,10 +29,14 @@ class FileFacts:
 
 
 class FactCache:
-    """Facts of files, kept in one JSON file; with `path` None they are kept for this object's life only."""
+    """Facts of files, kept in one JSON file; with `path` None they are kept for this object's life only.
 
-    def __init__(self, path: Path | None) -> None:
+    heard: told how far a text is read, while that is done.
+    """
+
+    def __init__(self, path: Path | None, heard: Progress | None = None) -> None:
         self._path = path
+        self.heard: Progress = heard or _unheard
         self._entries: dict[str, Any] = _read_entries(path)
         self._changed = False
 
@@ -71,6 +78,10 @@ class FactCache:
         temporary.write_text(json.dumps(content, sort_keys=True), encoding="utf-8")
         temporary.replace(self._path)
         self._changed = False
+
+
+def _unheard(_what: str, _done: int, _total: int | None, _unit: str) -> None:
+    """For a reading whose progress nobody follows."""
 
 
 def _seen(files: Sequence[Path]) -> list[list[int]]:

@@ -78,6 +78,10 @@ class CorpusFile:
                 raise
             raise UnusableFile(self._damaged(error)) from error
 
+    def position(self) -> int:
+        """Bytes on disk that have been read."""
+        return self._bytes.file.tell()
+
     def sha256(self) -> str:
         """Of the whole file, read to its end."""
         return self._bytes.sha256(again=self._kind == "parquet")

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ablab.corpora.filecheck import FactCache
 from ablab.corpora.fingerprints import HeldOut, Sketch, Sketcher, fingerprint
 from ablab.corpora.formats import CorpusFile, UnusableFile
 from ablab.corpora.hub import ContentDigest
+
+if TYPE_CHECKING:
+    from ablab.corpora.fetch_http import Progress
+
+TOLD_EVERY = 256  # documents
 
 
 @dataclass(frozen=True)
@@ -36,7 +41,9 @@ class TextFacts:
 def file_facts(facts: FactCache, path: Path, form: str, text_field: str, held_out: HeldOut | None) -> TextFacts:
     """Of a corpus file (`formats`). Raises OSError."""
     kind = f"text:{form}:{text_field}{_cut(held_out)}"
-    return _read(facts.of_files(kind, [path], lambda: asdict(_check_file(path, form, text_field, held_out))))
+    return _read(
+        facts.of_files(kind, [path], lambda: asdict(_check_file(path, form, text_field, held_out, facts.heard)))
+    )
 
 
 def known_words(facts: FactCache, path: Path) -> int | None:
@@ -55,7 +62,7 @@ def dataset_facts(
 ) -> TextFacts:
     """Of the dataset split at `path`, whose texts `texts` reads from `files`. Raises OSError."""
     kind = f"dataset:{text_field}{_cut(held_out)}"
-    return _read(facts.of_files(kind, files, lambda: asdict(_check_dataset(path, texts(), held_out))))
+    return _read(facts.of_files(kind, files, lambda: asdict(_check_dataset(path, texts(), held_out, facts.heard))))
 
 
 def _cut(held_out: HeldOut | None) -> str:
@@ -68,22 +75,42 @@ def _read(facts: Mapping[str, Any]) -> TextFacts:
     return TextFacts(facts["digest"], parts, tuple(facts["faults"]))
 
 
-def _check_file(path: Path, form: str, text_field: str, held_out: HeldOut | None) -> TextFacts:
+def _check_file(path: Path, form: str, text_field: str, held_out: HeldOut | None, heard: Progress) -> TextFacts:
     with CorpusFile(path, form, text_field) as file:
         try:
-            parts = _parts(file.documents(), held_out)
+            parts = _parts(_told(file, path, heard), held_out)
         except UnusableFile as error:
             return TextFacts("", {}, (f"{path}: {error}",))
         return TextFacts(file.sha256(), parts, _wordless(path, parts))
 
 
-def _check_dataset(path: Path, texts: Iterable[str], held_out: HeldOut | None) -> TextFacts:
+def _check_dataset(path: Path, texts: Iterable[str], held_out: HeldOut | None, heard: Progress) -> TextFacts:
     content = ContentDigest()
     try:
-        parts = _parts(filter(str.strip, content.through(texts)), held_out)
+        parts = _parts(filter(str.strip, content.through(_counted(texts, path, heard))), held_out)
     except UnusableFile as error:
         return TextFacts("", {}, (f"{path}: {error}",))
     return TextFacts(content.hexdigest(), parts, _wordless(path, parts))
+
+
+def _told(file: CorpusFile, path: Path, heard: Progress) -> Iterator[str]:
+    """The documents of a file; tells how many bytes of it are read."""
+    size = path.stat().st_size
+    for number, text in enumerate(file.documents()):
+        if number % TOLD_EVERY == 0:
+            heard(f"reading {path}", min(file.position(), size - 1), size, "B")
+        yield text
+    heard(f"reading {path}", size, size, "B")
+
+
+def _counted(texts: Iterable[str], path: Path, heard: Progress) -> Iterator[str]:
+    """The texts of a dataset, whose files are compressed; tells how many there were."""
+    number = 0
+    for number, text in enumerate(texts, 1):
+        if number % TOLD_EVERY == 0:
+            heard(f"reading {path}", number, None, "texts")
+        yield text
+    heard(f"reading {path}", number, number, "texts")
 
 
 def _wordless(path: Path, parts: Mapping[str, Part]) -> tuple[str, ...]:

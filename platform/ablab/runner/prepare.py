@@ -18,6 +18,7 @@ from ablab.registry.database import Database
 from ablab.registry.registry import open_registry
 from ablab.registry.versions import resolve_name
 from ablab.runner.compiling import can_compile, compiling_fault
+from ablab.runner.line import ErrorLine
 from ablab.runner.plan import Plan, make_plan
 from ablab.settings import Settings, redact
 from ablab.spec.ablation import Ablation, Design, design_faults
@@ -31,6 +32,7 @@ from ablab.store.store import check_writable
 from ablab.tracking import Tracker
 
 MAX_JOBS, JOBS_PER_CORE = 8, 4
+QUIET_S = 2.0  # of reading texts before a word is said of it
 
 Purpose = Literal["plan", "read", "run"]
 
@@ -192,8 +194,8 @@ def open_store(settings: Settings) -> Store:
 
 
 def resolver_of(settings: Settings) -> Resolver:
-    """Resolves from the data of the settings, and remembers what is known of files."""
-    return Resolver(settings.data, FactCache(settings.home / "digests.json"))
+    """Resolves from the data of the settings, and remembers what is known of files. Long reading is told on stderr."""
+    return Resolver(settings.data, FactCache(settings.home / "digests.json", ErrorLine(QUIET_S)))
 
 
 def resolve_design(
