@@ -75,11 +75,13 @@ def _reading(commands: argparse._SubParsersAction[Parser]) -> None:
     one = _command(
         commands,
         "status",
-        "runs, and the stages of one run",
+        "runs, the stages of one run, the trials of a study",
         "status:status",
-        "  ablab status\n  ablab status 3f2a91c0",
+        "  ablab status\n  ablab status 3f2a91c0\n  ablab status ratio-truncation",
     )
-    one.add_argument("execution", nargs="?", metavar="EXECUTION", help="id, or its first digits; default: all runs")
+    one.add_argument(
+        "execution", nargs="?", metavar="EXECUTION", help="id, or its first digits, or a study; default: all runs"
+    )
     add_json(one)
 
 
