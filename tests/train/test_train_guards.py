@@ -17,7 +17,7 @@ from ablab.errors import RunError
 from ablab.spec.placement import Numerics
 from ablab.store.context import StageContext
 from ablab.train.data import Batches
-from ablab.train.memory import is_out_of_memory, smaller, telling_what_fits
+from ablab.train.memory import is_out_of_memory, micro_batches, telling_what_fits
 from ablab.train.settings import read_settings
 from ablab.train.stage import train
 
@@ -57,7 +57,7 @@ def test_a_loss_that_is_not_finite_names_step_blocks_and_last_good_checkpoint(
 
 def test_smaller_micro_batches_divide_the_blocks_of_a_rank(make_context: MakeContext) -> None:
     settings = read_settings(make_context(schedule={"tokens_per_step": 12 * 16}, numerics=Numerics(micro_batch=12)))
-    assert list(smaller(settings)) == [6, 4, 3, 2, 1]
+    assert list(micro_batches(settings, 11)) == [6, 4, 3, 2, 1]
 
 
 @pytest.mark.parametrize(("limit", "told"), [(3, "micro_batch=2 would fit: --numerics micro_batch=2"), (0, "not even")])

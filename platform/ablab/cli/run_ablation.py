@@ -66,14 +66,30 @@ def _main() -> int:
         jobs=arguments.jobs,
         numerics=numerics,
         generation_workers=arguments.generation_workers,
-        purpose="plan" if arguments.plan else "run",
+        purpose="plan" if arguments.plan else "read" if arguments.find_micro_batch else "run",
         part=Part(tuple(filter(None, (name.strip() for name in arguments.arms.split(",")))), arguments.replicates),
         known=faults,
     )
     if arguments.plan:
         print_json(_plan_json(prepared)) if arguments.json else print_plan(prepared)
         return 0
-    return _run(arguments, prepared)
+    return _find_micro_batch(prepared) if arguments.find_micro_batch else _run(arguments, prepared)
+
+
+def _find_micro_batch(prepared: Prepared) -> int:
+    """Try a step of every shape of training, and say what to pass to the run."""
+    from ablab.runner.fitting import fitting_micro_batches
+
+    sizes = []
+    for found in fitting_micro_batches(prepared.plan, prepared.placement.numerics):
+        size = "not even one fits" if found.micro_batch is None else f"micro_batch={found.micro_batch} fits"
+        print(f"{found.title}: {size}, of {found.blocks} blocks a step", flush=True)
+        sizes.append(found.micro_batch or 0)
+    if not sizes:
+        print("Nothing is to be trained.")
+    elif min(sizes):
+        print(f"Run with: --numerics micro_batch={min(sizes)}")
+    return 0 if all(sizes) else 1
 
 
 def _run(arguments: argparse.Namespace, prepared: Prepared) -> int:
@@ -131,6 +147,9 @@ def parser() -> Parser:
     made.add_argument("--plan", action="store_true", help="show stages, keys and costs; compute nothing")
     arms = made.add_argument("--arms", metavar="A,B", default="", help="these arms and the control only (default: all)")
     completed_by(arms, completion.arms)
+    made.add_argument(
+        "--find-micro-batch", action="store_true", help="try which micro-batch fits the memory; compute nothing else"
+    )
     made.add_argument("--replicates", metavar="N", type=int, help="the first N replicates only (default: all)")
     made.add_argument("--jobs", type=int, default=None, help="stages at once (default: one per core, or one per GPU)")
     add_generation_workers(made)
@@ -139,7 +158,7 @@ def parser() -> Parser:
         metavar="FIELD=VALUE",
         action="append",
         default=[],
-        help="threads, micro_batch, decoder_rows, evaluation_rows, ranks, zero_stage, offload_optimizer, "
+        help="threads, micro_batch, decoder_rows, evaluation_rows, compile, ranks, zero_stage, offload_optimizer, "
         "activation_checkpointing, deepspeed (a JSON file), device: never part of a key",
     )
     add_json(made)

@@ -90,7 +90,8 @@ class Engine:
 
     def step(self, blocks: NDArray[np.int64]) -> StepReport:
         """One optimizer step on blocks [B, T + 1], of which every rank takes an equal part; the loss is in fp32."""
-        with telling_what_fits(self._settings, lambda size: self._try(blocks[:size])), telling_what_did_not_compile():
+        told = telling_what_fits(self._settings, lambda size: self.attempt(blocks[:size]))
+        with told, telling_what_did_not_compile():
             return self._step(blocks)
 
     def _step(self, blocks: NDArray[np.int64]) -> StepReport:
@@ -117,8 +118,9 @@ class Engine:
         first = next(bad, None)
         return range(0) if first is None else range(begin + first * size, begin + (first + 1) * size)
 
-    def _try(self, blocks: NDArray[np.int64]) -> None:
-        """What needs most memory, for some blocks: the model's gradients, beside the optimizer's state."""
+    def attempt(self, blocks: NDArray[np.int64]) -> None:
+        """What needs most memory, for some blocks: the model's gradients, beside the optimizer's state. The training
+        cannot go on after it."""
         self._module.zero_grad(set_to_none=True)
         missing = [p for p in self._model.parameters() if not self._engine.optimizer.state]
         state = [torch.ones_like(p, dtype=torch.float32) for p in missing for _ in range(2)]  # Adam's two moments

@@ -34,7 +34,7 @@ def telling_what_fits(settings: TrainSettings, attempt: Callable[[int], None]) -
         if not is_out_of_memory(error):
             raise
         cause = str(error).splitlines()[0]
-    fits = next((size for size in smaller(settings) if _works(attempt, size)), None)
+    fits = largest_that_fits(settings, attempt, settings.micro_batch - 1)
     if fits is not None:
         remedy = f"micro_batch={fits} would fit: --numerics micro_batch={fits}"
     else:
@@ -48,10 +48,15 @@ def telling_what_fits(settings: TrainSettings, attempt: Callable[[int], None]) -
     )
 
 
-def smaller(settings: TrainSettings) -> Iterator[int]:
-    """The micro-batches below the present one that divide the blocks of a rank, largest first."""
+def largest_that_fits(settings: TrainSettings, attempt: Callable[[int], None], most: int) -> int | None:
+    """The largest micro-batch up to `most` for which `attempt` works; None where none does."""
+    return next((size for size in micro_batches(settings, most) if _works(attempt, size)), None)
+
+
+def micro_batches(settings: TrainSettings, most: int) -> Iterator[int]:
+    """The micro-batches up to `most` that divide the blocks of a rank, largest first."""
     blocks = settings.blocks_per_rank
-    return (size for size in range(settings.micro_batch - 1, 0, -1) if blocks % size == 0)
+    return (size for size in range(most, 0, -1) if blocks % size == 0)
 
 
 def _works(attempt: Callable[[int], None], size: int) -> bool:

@@ -1,14 +1,19 @@
-"""One real training step in each precision, to see whether training works here: `python -m ablab.train.probe DEVICE`.
+"""Whether training works here: one real step in each precision, `python -m ablab.train.probe DEVICE`; and which
+micro-batch fits the memory, `... DEVICE FILE`, of a training whose `params` and `numerics` the JSON file holds.
 
-Prints one JSON object as its last line: versions, what torch sees, the loss of each step in nats, seconds.
+Prints one JSON object as its last line: versions, what torch sees, the loss of each step in nats, seconds; or the
+`micro_batch` (null where none fits) and the `blocks` of a step.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import os
+import resource
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +25,7 @@ from ablab.spec.placement import Numerics
 from ablab.spec.recipe import Model, Schedule
 from ablab.store.context import StageContext, silent
 from ablab.train.engine import Engine, numerics
+from ablab.train.memory import largest_that_fits
 from ablab.train.settings import read_settings
 
 VOCABULARY, BLOCKS = 64, 2
@@ -51,6 +57,30 @@ def probe(device: str) -> dict[str, Any]:
     return {"losses": losses, "seconds": time.perf_counter() - began, **_seen()}
 
 
+def fitting(training: Mapping[str, Any]) -> dict[str, int | None]:
+    """The largest micro-batch of a training for which a step of one rank fits the memory that is free now."""
+    chosen = Numerics.model_validate({**training["numerics"], "ranks": 1, "compile": "never"})
+    settings = read_settings(_stage(training["params"], chosen))
+    shape = settings.blocks_per_rank, settings.model.context + 1
+    blocks = np.random.default_rng(0).integers(0, settings.vocab_size, size=shape)
+    if settings.device == "cpu":
+        _fail_instead_of_being_killed()
+    found = None
+    with numerics(settings), Engine(settings) as engine:
+        found = largest_that_fits(settings, lambda size: engine.attempt(blocks[:size]), len(blocks))
+    return {"micro_batch": found, "blocks": len(blocks)}
+
+
+def _fail_instead_of_being_killed() -> None:
+    """Bound the address space by the memory that is free: else the system ends who takes too much."""
+    free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    for line in Path("/proc/meminfo").read_text().splitlines() if Path("/proc/meminfo").exists() else ():
+        if line.startswith("MemAvailable:"):  # with what caches would give back
+            free = int(line.split()[1]) * 1_024
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+    resource.setrlimit(resource.RLIMIT_AS, (used + free, resource.getrlimit(resource.RLIMIT_AS)[1]))
+
+
 def _check_device(device: str) -> None:
     kind, _, index = device.partition(":")
     there = torch.cuda.device_count()
@@ -71,8 +101,11 @@ def _context(precision: str, device: str) -> StageContext:
         "train_seed": 1,
         "share": 0.0,
     }
+    return _stage(params, Numerics(device=device, micro_batch=BLOCKS))
+
+
+def _stage(params: Mapping[str, Any], chosen: Numerics) -> StageContext:
     nowhere = Path("/nonexistent")
-    chosen = Numerics(device=device, micro_batch=BLOCKS)
     return StageContext("", params, {}, {}, nowhere, nowhere, chosen, silent, {})
 
 
@@ -92,7 +125,8 @@ def _seen() -> dict[str, Any]:
 def main() -> int:
     """Exit code 1 with `fault` and `remedy` where ablab itself knows what is wrong."""
     try:
-        print(json.dumps(probe(sys.argv[1])))
+        device, *files = sys.argv[1:]
+        print(json.dumps(fitting(json.loads(Path(files[0]).read_bytes())) if files else probe(device)))
     except RunError as error:
         print(json.dumps({"fault": str(error).partition("\n")[0], "remedy": error.remedy}))
         return error.exit_code
