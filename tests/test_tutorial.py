@@ -60,11 +60,12 @@ def shell(block: str, folder: Path) -> tuple[str, Path]:
 
 def serve(folder: Path) -> str:
     """Start the server on a free port, open the page it names, and stop it with Ctrl-C; what it prints."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
+    with socket.socket() as free, socket.socket() as other:
+        for one in (free, other):
+            one.bind(("127.0.0.1", 0))
+        port, studies_port = (str(one.getsockname()[1]) for one in (free, other))
     with subprocess.Popen(
-        [*SERVER.split(), "--port", port],
+        [*SERVER.split(), "--port", port, "--studies-port", studies_port],
         cwd=folder,
         env=environment(),
         stdout=subprocess.PIPE,
@@ -107,7 +108,7 @@ def test_a_reader_who_follows_the_tutorial_sees_what_it_says(tmp_path: Path) -> 
             assert not missing, f"{missing} not in\n{printed}"
         elif block.strip() == SERVER:
             printed = serve(folder)
-            assert "width: http" in printed
+            assert re.search(r"  width\n    arms by score +http", printed)
         else:
             printed, folder = shell(block, folder)
     assert folder == tmp_path / "my-study"
