@@ -11,6 +11,7 @@ import os
 import tempfile
 import zipfile
 from collections.abc import Iterable, Mapping
+from functools import cache
 from importlib.metadata import version
 from io import BytesIO
 from pathlib import Path
@@ -126,7 +127,7 @@ def _entry(name: str, include: Path | None) -> Entry:
             raise InputError(f"include={include} is not a folder; give the folder of the task files")
         index = dict(TaskManager(include_path=str(include), include_defaults=False).task_index)
     if name not in index:
-        index |= TaskManager().task_index
+        index |= _stock()
     entry = index.get(name)
     if entry is None:
         raise InputError(f"lm-eval has no task {name!r}; {did_you_mean(name, list(index))}")
@@ -135,6 +136,11 @@ def _entry(name: str, include: Path | None) -> Entry:
         hint = ", ".join(one.name for one in members[:12]) or "the tasks that it is made of"
         raise InputError(f"{name!r} is no single task of a file, but {entry.kind.name.lower()}; name {hint}")
     return entry
+
+
+@cache
+def _stock() -> dict[str, Entry]:
+    return dict(TaskManager().task_index)
 
 
 def _config(entry: Entry) -> dict[str, Any]:
