@@ -6,7 +6,16 @@ import argparse
 
 from ablab.search.dashboard import dashboard_command, dashboard_pages
 from ablab.settings import Settings, load_settings, without_user
-from ablab.tracking import Service, Tracker, check_ports, is_server, mlflow_service, prepare_mlflow, serve
+from ablab.tracking import (
+    Service,
+    Tracker,
+    check_ports,
+    is_server,
+    make_folder,
+    mlflow_service,
+    prepare_mlflow,
+    serve,
+)
 
 
 def ui(arguments: argparse.Namespace) -> None:
@@ -21,7 +30,7 @@ def ui(arguments: argparse.Namespace) -> None:
     tracker = Tracker.of(settings)
     tracker.check()
     dashboard_pages(settings.study_url, dashboard.url)  # its database is looked at before anything is started
-    settings.home.mkdir(parents=True, exist_ok=True)
+    make_folder(settings.home)
     if mlflow is not None:
         prepare_mlflow(settings)
     print(f"starting {' and '.join(service.name for service in services)} (about 15 s) ...", flush=True)

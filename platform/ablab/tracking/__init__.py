@@ -2,7 +2,7 @@
 
 from ablab.tracking.connection import is_server
 from ablab.tracking.live import LiveRun
-from ablab.tracking.server import mlflow_service, prepare_mlflow, start_server
+from ablab.tracking.server import make_folder, mlflow_service, prepare_mlflow, start_server
 from ablab.tracking.services import Server, Service, check_ports, serve
 from ablab.tracking.tracker import Published, Tracker
 from ablab.tracking.views import ArmView, DatasetView, ExecutionView, ModelView, StageView, model_name
@@ -20,6 +20,7 @@ __all__ = [
     "Tracker",
     "check_ports",
     "is_server",
+    "make_folder",
     "mlflow_service",
     "model_name",
     "prepare_mlflow",

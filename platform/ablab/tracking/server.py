@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 import threading
+from pathlib import Path
 
 from ablab.errors import InputError
 from ablab.settings import Settings, redact
@@ -40,12 +41,17 @@ def prepare_mlflow(settings: Settings) -> None:
     """
     if is_server(settings.tracking_uri):
         raise InputError(f"MLFLOW_TRACKING_URI={redact(settings.tracking_uri)} is a server already; open it instead")
-    try:
-        settings.artifacts.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{error}; set ABLAB_HOME to a folder that can be written") from error
+    make_folder(settings.artifacts)
     with exclusive(settings.tracking_uri):
         connect(settings.tracking_uri)
+
+
+def make_folder(folder: Path) -> None:
+    """Raises `InputError` where that cannot be."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{error}; set ABLAB_HOME to a folder that can be written") from error
 
 
 def start_server(settings: Settings, port: int, host: str = "127.0.0.1") -> Server:
