@@ -177,6 +177,7 @@ class Turns:
 
     def whole_runs(self, ours: Contestant, peer: Contestant) -> dict[str, float]:
         """One whole run of both, prompts included."""
+        print("one whole run of ours and of the best peer ...", flush=True)
         speeds = {"ours_tokens_per_s": self.whole(ours), "best_peer_tokens_per_s": self.whole(peer)}
         return speeds | {"ratio": speeds["ours_tokens_per_s"] / speeds["best_peer_tokens_per_s"]}
 
