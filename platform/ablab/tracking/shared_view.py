@@ -39,6 +39,8 @@ def prepared_views(view: ExecutionView) -> tuple[PreparedView, ...]:
             changes(f"Change from {view.control}", group_id(ARM_PARAM, view.control))
         ],
     }
+    against = [*map(_param, factors), *map(_metric, top)]
+    table = [_tag(VERDICTS_TAG), *map(_metric, top), *map(_param, factors), *map(_metric, suites)]
 
     def made(
         name: str, title: str, columns: Sequence[str], grouped: bool, charts: Mapping[str, list[Card]]
@@ -59,21 +61,9 @@ def prepared_views(view: ExecutionView) -> tuple[PreparedView, ...]:
         made("scores", "arms by score", [*map(_metric, scores)], True, means),
         made("spread", "spread over replicates", [*map(_metric, scores)], False, spread),
         made("learning", "learning curves", [*map(_metric, scores)], True, learning),
-        made(
-            "factors",
-            "factor against score",
-            [*map(_param, factors), *map(_metric, top)],
-            False,
-            _factors(view, factors, top),
-        ),
+        made("factors", "factor against score", against, False, _factors(view, factors, top)),
         made("differences", "difference from the control", [*map(_metric, differences)], True, from_control),
-        made(
-            "table",
-            "table with factors, scores, verdicts",
-            [_tag(VERDICTS_TAG), *map(_metric, top), *map(_param, factors), *map(_metric, suites)],
-            False,
-            {},
-        ),
+        made("table", "table with factors, scores, verdicts", table, False, {}),
     )
 
 
