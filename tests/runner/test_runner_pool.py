@@ -44,6 +44,7 @@ def task(stage: Stage, root: Path, **changes: Any) -> dict[str, Any]:
         "store": str(root),
         "numerics": Numerics().model_dump(),
         "generation_workers": 1,
+        "hostfile": None,
         **changes,
     }
 
