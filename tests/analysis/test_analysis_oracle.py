@@ -18,7 +18,8 @@ from rich.console import Console
 from ablab.analysis import Comparison, compare, load_result, render, write_files
 from ablab.analysis.comparable import check_comparable
 from ablab.analysis.curve import load_curve
-from ablab.analysis.oracle import best_of
+from ablab.analysis.oracle import best_of, oracle
+from ablab.analysis.results import ArmResults
 from ablab.errors import InputError
 from ablab.spec import Design
 
@@ -128,6 +129,19 @@ def test_without_learning_curves_nothing_is_said_of_an_oracle(
     make_design: Callable[..., Design], write_result: Callable[..., Path], random_answers: Callable[..., Any]
 ) -> None:
     assert compare(make_design(SEEDS), {"real": [write_result(random_answers(1)), None]}).oracle is None
+
+
+def test_curves_over_some_of_the_studys_suites_are_a_mean_of_these(
+    write_curve: Callable[..., Path], write_result: Callable[..., Path]
+) -> None:
+    answers = {"entity_tracking": {"a": [True, False, True]}}
+    result = load_result(write_result(answers))
+    arms = [ArmResults(name, (result,)) for name in ("real", "mixed")]
+    curves = {arm.arm: [load_curve(write_curve([answers] * 3))] for arm in arms}
+    found = oracle(arms, curves, "real", ["blimp", "entity_tracking"], {"blimp", "entity_tracking"})
+    assert found is not None
+    assert [term.metric for term in found.relative[0].terms] == ["entity_tracking"]
+    assert "blimp" in found.relative[0].missing
 
 
 def test_oracle_selection_is_refused_beside_held_out_selection(

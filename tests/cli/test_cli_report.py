@@ -205,6 +205,16 @@ def test_a_report_without_any_result_is_refused(ablab: Invoke, design: Design, s
         assert "no arm has a result" in err
 
 
+def test_a_folder_with_figures_of_someone_else_is_left_alone(ablab: Invoke, tmp_path: Path) -> None:
+    drawn = tmp_path / "paper" / "figures" / "drawn.pdf"
+    drawn.parent.mkdir(parents=True)
+    drawn.touch()
+    code, _, err = ablab("report", "shares", "--scale", "tiny", "--out", str(drawn.parents[1]))
+    assert code == 2
+    assert "holds figures but no report.html" in err
+    assert drawn.exists()
+
+
 def test_claims_of_an_empty_store_are_none(ablab: Invoke) -> None:
     assert ablab("claims")[:2] == (0, "No ablation has results; `run-ablation NAME` runs one.\n")
     assert json.loads(ablab("claims", "--json")[1])["designs"] == []

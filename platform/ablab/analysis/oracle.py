@@ -80,9 +80,10 @@ def oracle(
     check_comparable([(str(result.directory), result) for result in present])
     steps = {c.steps for pairs in both.values() for c, r in pairs if c is not None and r is not None}
     suites = [suite for suite in declared if suite in present[0].scores]
+    studied = [suite for suite in suites if suite in official]  # a curve may be over some suites alone
     others = [arm for arm in best.values() if arm.arm != control] if control in best else []
     held = {arm.arm: arm for arm in arms}
-    relative = [relative_change(arm, best[control], suites, official) for arm in others]
+    relative = [relative_change(arm, best[control], suites, studied) for arm in others]
     return Oracle(
         steps=max(steps, key=len),
         scores=tuple(_score(arm, suite) for arm in best.values() for suite in suites),

@@ -15,6 +15,7 @@ from ablab.runner.recorded import Recorded, claim_records, compare_recorded, has
 from ablab.settings import Settings, load_settings
 from ablab.spec.canonical import canonical_json
 from ablab.store import Store
+from ablab.store.executions import read_executions
 
 HOW = (
     "Pinned before results: a run recorded itself under a pinned version that holds the claim, before the first\n"
@@ -38,7 +39,8 @@ def claims(arguments: argparse.Namespace) -> int:
 
 
 def _designs(settings: Settings, store: Store, faults: list[str]) -> Iterator[dict[str, Any]]:
-    for one in recorded_designs(store):
+    records = [record for record in read_executions(store.root) if not record.study]  # a trial has no claims
+    for one in recorded_designs(store, records):
         if not has_results(one.roles, store):
             continue
         try:

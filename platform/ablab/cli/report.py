@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ablab.analysis.report import build_report
+from ablab.analysis.report import PAGE, build_report
+from ablab.analysis.report.build import FIGURES, TABLES
 from ablab.cli.common import edits_of, print_json
 from ablab.errors import InputError
 from ablab.registry.versions import resolve_name
@@ -29,6 +30,9 @@ FOLDER = "report"
 
 def report(arguments: argparse.Namespace) -> None:
     """Build the report of a recorded design; the store is only read."""
+    out = Path(arguments.out) if arguments.out else None
+    if out is not None:
+        _check_out(out)
     settings = load_settings()
     store = open_store(settings)
     found = _chosen(arguments, settings, store)
@@ -36,7 +40,7 @@ def report(arguments: argparse.Namespace) -> None:
     comparison = compare_recorded(found, store)
     material = report_material(found, comparison, store, settings.project)
     default = results_folder(settings.home, newest.label, newest.scale, newest.design_digest) / FOLDER
-    page = build_report(material, Path(arguments.out) if arguments.out else default)
+    page = build_report(material, out or default)
     if arguments.json:
         print_json({"page": str(page), "folder": str(page.parent), "label": newest.label, "scale": newest.scale})
         return
@@ -44,6 +48,16 @@ def report(arguments: argparse.Namespace) -> None:
     print(f"Page:    {page}")
     print(f"Figures: {page.parent / 'figures'}   (PDF, PNG, SVG)")
     print(f"Tables:  {page.parent / 'tables'}   (LaTeX, CSV)")
+
+
+def _check_out(folder: Path) -> None:
+    """A report replaces two folders whole: those beside an earlier report, and nobody else's."""
+    there = [name for name in (FIGURES, TABLES) if (folder / name).exists()]
+    if there and not (folder / PAGE).is_file():
+        raise InputError(
+            f"--out={folder} holds {' and '.join(there)} but no {PAGE}, and a report would replace them; name another "
+            "folder"
+        )
 
 
 def _chosen(arguments: argparse.Namespace, settings: Settings, store: Store) -> Recorded:
