@@ -53,11 +53,14 @@ def description(words: int, overlap: float | None) -> dict[str, Any]:
     }
 
 
-def generated(store: Store, seed: int, strength: float, texts: Sequence[tuple[str, str]]) -> dict[str, tuple[str, str]]:
+def generated(
+    store: Store, seed: int, strength: float, texts: Sequence[tuple[str, str]], **by_step: list[Any]
+) -> dict[str, tuple[str, str]]:
     """A generate and a describe stage, by role."""
     params = {"generation_seed": seed, "decoding": {"strength": strength}}
     stage = Stage("generate", params, {"corpus": CORPUS})
-    steps = {"sampled": [4, 4], "head_size": [10.0 * seed, 20.0], "argmax_changed": None, "kl_good_nats": [0.5, None]}
+    steps: dict[str, Any] = {"sampled": [4, 4], "head_size": [10.0 * seed, 20.0], "argmax_changed": None}
+    steps |= {"kl_good_nats": [0.5, None]} | by_step
     result = {"tokens": 8, "head_size_mean": 15.0, "argmax_changed": None, "kl_good_nats": 0.5, "compression": 2.0}
     result |= {"repeated_4grams": 0.0, "good_step": 20, "bad_step": None, "sequences": 4, "prompts": 2}
     made = put(store, stage, result | {"duplicates_removed": 0}, {"steps.json": steps})
@@ -109,6 +112,16 @@ def test_arms_that_share_their_corpora_are_one_column_behind_the_real_text(store
     assert one.held["all suites"] == (8, 0.25)
     assert real.steps == {}
     assert "overlap_train" not in real.row.numbers
+
+
+def test_corpora_whose_texts_stop_early_are_measured_at_steps_of_their_own(store: Store) -> None:
+    texts = [("0/0", "Text.")]
+    one = generated(store, 1, 0.0, texts, sampled=[4, 1, 1], head_size=[9.0, 2.0, 4.0], kl_good_nats=[0.5, None, 0.25])
+    two = generated(store, 3, 0.0, texts, sampled=[4, 1, 0], head_size=[3.0, 2.0, 0.0], kl_good_nats=[1.5, 1.0, None])
+    (column,) = columns(["early"], {"early": [one, two]}, store)
+    head, kl = column.steps["head_size"], column.steps["kl_good_nats"]
+    assert (head.x, head.mean, head.low) == ((0.0, 1.0, 2.0), (6.0, 2.0, 4.0), (3.0, 2.0, 4.0))
+    assert (kl.x, kl.mean, kl.high) == ((0.0, 1.0, 2.0), (1.0, 1.0, 0.25), (1.5, 1.0, 0.25))
 
 
 def test_texts_of_one_prompt_stand_next_to_each_other_and_are_never_elements(

@@ -67,10 +67,11 @@ class Watch:
         self.note = ""
 
     def turn_to(self, index: int) -> None:
-        """This shard is needed next; the count of those that are on disk is taken anew."""
+        """This shard is needed next; the count of the others that are on disk is taken anew."""
         folder, sampler = self.job.folder, self.job.sampler
-        self.before = folder.count() * sampler.shard_size * sampler.new_tokens
-        damaged = folder.exists(index) and folder.read(index) is None
+        there = folder.exists(index)
+        self.before = (folder.count() - there) * sampler.shard_size * sampler.new_tokens
+        damaged = there and folder.read(index) is None
         self.note = f"shard {index} is damaged or of other numerics: decoding it again" if damaged else self._deaths()
 
     def report(self, done: int) -> None:

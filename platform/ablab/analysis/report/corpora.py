@@ -67,7 +67,7 @@ def corpus_column(name: str, described: Sequence[str], store: Store) -> Column:
     return replace(
         made[0],
         row=CorpusRow(name, len(made), numbers),
-        steps={step: _mean_line([one.steps[step] for one in made]) for step in made[0].steps},
+        steps={step: _mean_line([one.steps[step] for one in made if step in one.steps]) for step in made[0].steps},
         lengths={edge: statistics.fmean(one.lengths.get(edge, 0.0) for one in made) for edge in bins},
         held={suite: _mean_held([one.held[suite] for one in made]) for suite in made[0].held},
         declared={
@@ -127,18 +127,24 @@ def _declared(corpus: str, made: Mapping[str, Any], store: Store) -> dict[str, s
 
 def _steps(name: str, corpus: str, store: Store) -> Iterator[tuple[str, Line]]:
     recorded = json.loads(checked_bytes(store, "generate", corpus, "steps.json"))
+    sampled = recorded["sampled"]
     for step in STEPS:
-        points = [(float(at), float(v)) for at, v in enumerate(recorded.get(step) or ()) if v is not None]
+        values = enumerate(recorded.get(step) or ())
+        points = [(float(at), float(value)) for at, value in values if value is not None and sampled[at]]
         if points:
             x, y = tuple(zip(*points, strict=True))
             yield step, Line(name, x, y, y, y, 1)
 
 
 def _mean_line(lines: Sequence[Line]) -> Line:
-    """Corpora of one arm are sampled alike, so they are measured at the same steps."""
-    values = list(zip(*(line.mean for line in lines), strict=True))
-    mean = tuple(map(statistics.fmean, values))
-    return Line(lines[0].arm, lines[0].x, mean, tuple(map(min, values)), tuple(map(max, values)), len(lines))
+    """At every step where some corpus was measured: where texts stop early, corpora of one arm differ in these."""
+    at: dict[float, list[float]] = {}
+    for line in lines:
+        for x, value in zip(line.x, line.mean, strict=True):
+            at.setdefault(x, []).append(value)
+    steps = tuple(sorted(at))
+    mean, low, high = (tuple(how(at[x]) for x in steps) for how in (statistics.fmean, min, max))
+    return Line(lines[0].arm, steps, mean, low, high, len(lines))
 
 
 def _lengths(described: Mapping[str, Any]) -> Iterator[tuple[int, float]]:
