@@ -91,6 +91,16 @@ def test_a_worker_whose_trial_was_taken_over_cannot_tell(storage: TrialStorage) 
     assert storage.trials()[0].state == TrialState.RUNNING
 
 
+def test_a_worker_whose_trial_another_one_has_ended_can_add_nothing(storage: TrialStorage) -> None:
+    trial = storage.claim(3)
+    assert trial is not None
+    storage.tell(trial, TrialState.COMPLETE, [1.0])
+    with pytest.raises(TakenOver, match="was taken over by another worker"):
+        storage.note(trial, **{CAUSE: "why"})
+    with pytest.raises(TakenOver):
+        storage.report(trial, 0, 2.0)
+
+
 def test_a_partial_mean_never_becomes_a_value(storage: TrialStorage) -> None:
     trial = storage.claim(3)
     assert trial is not None

@@ -130,16 +130,22 @@ class Search:
             self.view.note(f"trial {trial.number}: {words}")
             self.on_change()
             try:
-                self._judge(trial, edits)
-                self._failures = 0
+                self._judged_or_failed(trial, edits)
             except TakenOver as error:
                 self.view.note(str(error))
-            except AblabError as error:
-                self._failures += 1
-                self.view.note(f"trial {trial.number} FAILED: {error}")
-                self.storage.note(trial, **{CAUSE: str(error)})
-                self._tell(trial, TrialState.FAIL)
         self.on_change()
+
+    def _judged_or_failed(self, trial: Trial, edits: dict[str, Any]) -> None:
+        try:
+            self._judge(trial, edits)
+            self._failures = 0
+        except TakenOver:
+            raise
+        except AblabError as error:
+            self._failures += 1
+            self.view.note(f"trial {trial.number} FAILED: {error}")
+            self.storage.note(trial, **{CAUSE: str(error)})
+            self._tell(trial, TrialState.FAIL)
 
     def _judge(self, trial: Trial, edits: dict[str, Any]) -> None:
         prepared, design = self.prepared, self.prepared.design

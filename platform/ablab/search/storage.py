@@ -39,6 +39,13 @@ ABOUT, JUDGED = "about", "judged"  # of the study
 class TakenOver(RunError):
     """A trial now belongs to another worker."""
 
+    def __init__(self, number: int, study: str) -> None:
+        super().__init__(
+            f"trial {number} of {study} was taken over by another worker, because this one was silent for too long; "
+            "its result is not counted",
+            "run the same command again: it goes on with the trials that are left",
+        )
+
 
 REMEDY = "finished stages are safe in the store; make the database reachable and run the same command: it goes on"
 
@@ -160,11 +167,7 @@ class TrialStorage:
         with self._failing(), self.place.locked():
             stored = self._storage.get_trial(trial._trial_id)
             if stored.state != TrialState.RUNNING or stored.user_attrs.get(OWNER) != asdict(this_process()):
-                raise TakenOver(
-                    f"trial {trial.number} of {self.name} was taken over by another worker, because this one was "
-                    "silent for too long; its result is not counted",
-                    "run the same command again: it goes on with the trials that are left",
-                )
+                raise TakenOver(trial.number, self.name)
             if state == TrialState.COMPLETE and (twin := self._twin(stored)) is not None:
                 self._storage.set_trial_user_attr(trial._trial_id, DUPLICATE, twin)
             self._storage.set_trial_state_values(trial._trial_id, state, values)
@@ -179,24 +182,32 @@ class TrialStorage:
 
     def note(self, trial: Trial, **attributes: Any) -> None:
         """Keep facts about a trial beside it."""
-        with self._failing():
+        with self._failing(), self._keeping(trial):
             for name, value in attributes.items():
                 self._storage.set_trial_user_attr(trial._trial_id, name, value)
 
     def report(self, trial: Trial, step: int, value: float) -> None:
         """One value of the trial's only row, which Optuna's pruners and plots see; a step that has one keeps it."""
-        with self._failing():
+        with self._failing(), self._keeping(trial):
             if step not in self._storage.get_trial(trial._trial_id).intermediate_values:
                 trial.report(value, step)
 
     def should_prune(self, trial: Trial) -> bool:
         """What Optuna's pruner says of that row."""
-        with self._failing():
+        with self._failing(), self._keeping(trial):
             return bool(trial.should_prune())
 
     def heartbeat(self, trial: Trial) -> AbstractContextManager[Any]:
         """Keeps a trial while the block lasts."""
         return _Heartbeat(lambda: self._storage.record_heartbeat(trial._trial_id))
+
+    @contextmanager
+    def _keeping(self, trial: Trial) -> Iterator[None]:
+        """Another worker that has taken the trial over may have ended it."""
+        try:
+            yield
+        except optuna.exceptions.UpdateFinishedTrialError as error:
+            raise TakenOver(trial.number, self.name) from error
 
     def _is_abandoned(self, trial: FrozenTrial) -> bool:
         return is_abandoned(self._storage, self._study_id, trial)
