@@ -156,7 +156,7 @@ def _print_fresh(outcome: Outcome) -> None:
     for winner in outcome.winners:
         if winner.dominated_by:
             others = ", ".join(map(str, winner.dominated_by))
-            print(f"trial {winner.number} is no longer on the front: on final data trial {others} is better in all")
+            print(f"trial {winner.number} is no longer on the front: on final data trial {others} dominates it")
     if outcome.winners and all(one.change == 0.0 for winner in outcome.winners for one in winner.judged):
         print("The base itself is best so far: nothing that was searched beats it.")
         return

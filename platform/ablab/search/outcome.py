@@ -72,7 +72,7 @@ class Winner:
     edits: Mapping[str, Any]
     judged: tuple[Judged, ...]
     dominated_by: tuple[int, ...] = ()
-    """Other winners that are better in every objective on final data."""
+    """Other winners that on final data are better in one objective and no worse in any."""
 
 
 @dataclass(frozen=True)

@@ -153,7 +153,7 @@ def free_port(host: str = "127.0.0.1") -> int:
 def _free_near(host: str, port: int, taken: set[int]) -> int:
     """The next one above that can be remembered, else any."""
     near: Iterator[int] = (p for p in range(max(port, 1_023) + 1, min(port + 100, 65_536)) if p not in taken)
-    return next((p for p in near if _port_fault(host, p) is None), 0) or free_port()
+    return next((p for p in near if _port_fault(host, p) is None), 0) or free_port(host)
 
 
 def _port_fault(host: str, port: int) -> str | None:
