@@ -7,7 +7,7 @@ not drawn again, so it does not narrow with more of them, nor does it know their
 **Aggregate** μΔREL: mean relative change against the baseline over seven suites. A relative change says nothing where
 the baseline is near 0; such terms are marked. A mean that lacks a suite is not called μΔREL.
 
-Not here: the study takes the best of 16 checkpoints on the evaluation itself.
+Its rule for checkpoints, the best of 16 on the evaluation itself, is in `oracle`.
 """
 
 from __future__ import annotations

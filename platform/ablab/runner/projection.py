@@ -232,13 +232,18 @@ def _description(record: Execution, comparison: Comparison | None) -> str:
     lines = [f"**{record.question}**", ""]
     if comparison is not None:
         lines += ["| claim | verdict | |", "|---|---|---|"]
-        lines += [f"| {c.statement} | **{c.verdict}** | {c.words} |" for c in comparison.claims]
+        lines += [f"| {_cell(c.statement)} | **{c.verdict}** | {_cell(c.words)} |" for c in comparison.claims]
     lines += ["", f"`run-ablation {record.label} --scale {record.scale}`"]
     if record.edits:
         lines += ["", f"Edited: `{canonical_json(record.edits)}`"]
     if record.message:
         lines += ["", record.message]
     return "\n".join(lines)
+
+
+def _cell(text: str) -> str:
+    """Text within a table of Markdown."""
+    return " ".join(text.split()).replace("|", "\\|")
 
 
 def _ms(moment: str) -> int:
