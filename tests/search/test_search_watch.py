@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 from optuna.trial import Trial, TrialState
+from recipes_helper import contrastive
 from study_helper import small_design
 
 from ablab.runner.plan import PlannedStage, make_plan
-from ablab.search import Behind, Categorical, Hyperband, Median, NoPruning, Objective, StudyDesign, Wilcoxon
+from ablab.search import Behind, Categorical, Float, Hyperband, Median, NoPruning, Objective, StudyDesign, Wilcoxon
 from ablab.search.check import study_faults
 from ablab.search.checkpoints import Watch
 from ablab.search.outcome import best_of
@@ -20,7 +21,7 @@ from ablab.search.prepare import design_of
 from ablab.search.rows import rows_of
 from ablab.search.storage import IDENTITY, TrialStorage
 from ablab.search.trial import Stopped
-from ablab.spec import Replicate
+from ablab.spec import Replicate, edit
 from ablab.spec.placement import Numerics
 from ablab.store import Store
 from experiments.scales import tiny
@@ -156,6 +157,24 @@ def test_a_worker_that_takes_a_trial_over_goes_on_with_its_losses(tmp_path: Path
 def test_a_rule_for_checkpoints_that_cannot_hold_is_refused(changes: dict[str, Any], words: str) -> None:
     (fault,) = study_faults(small_design(**changes), "here")
     assert fault.startswith("here: checkpoint_pruner") and words in fault
+
+
+def test_shares_that_lengthen_trainings_are_not_compared_at_equal_steps() -> None:
+    share = {"mixture.share": Float(low=0.1, high=0.5)}
+    held = {hold: edit(contrastive(), {"mixture.hold": hold}) for hold in ("compute", "real-passes")}
+
+    def faults(hold: str, space: dict[str, Any], after: int = 5) -> list[str]:
+        changes = {"recipe": held[hold], "space": space, "checkpoint_pruner": Behind(margin=1.0, after=after)}
+        return study_faults(small_design(**changes), "here")
+
+    assert faults("compute", share) == []
+    (fault,) = faults("real-passes", share)
+    assert "mixture.share is searched" in fault
+    (fault,) = faults("compute", {"mixture.hold": Categorical(choices=("compute", "real-passes"))})
+    assert "mixture.hold is searched" in fault
+    rates = {"schedule.learning_rate": Float(low=1e-3, high=1e-2)}
+    assert faults("real-passes", rates, after=20) == []  # of the longer training
+    assert faults("compute", rates, after=20) != []
 
 
 def test_without_a_rule_a_design_is_what_it_was() -> None:

@@ -19,8 +19,15 @@ from ablab.spec.suites import BabyLMSuite, MicroworldSuites
 JUDGED_BY = ("corpus", "tokenizer", "evaluation", "precision", "schedule.validation_tokens")
 """Paths that change what a trial is judged by, or that make two trials no longer comparable."""
 
-PACE = ("schedule", "schedule.steps", "schedule.tokens_per_step", "schedule.checkpoint_every")
-"""Paths that change what a step is, or when its loss is measured."""
+PACE = (
+    "schedule",
+    "schedule.steps",
+    "schedule.tokens_per_step",
+    "schedule.checkpoint_every",
+    "mixture",
+    "mixture.hold",
+)
+"""Paths that change what a step is, how many there are, or when their loss is measured."""
 
 
 def study_faults(design: StudyDesign, where: str) -> list[str]:
@@ -151,10 +158,11 @@ def _pruner_faults(design: StudyDesign) -> Iterator[str]:
 
 
 def _checkpoint_faults(design: StudyDesign) -> Iterator[str]:
-    pruner, schedule = design.checkpoint_pruner, design.recipe.schedule
+    pruner, schedule = design.checkpoint_pruner, design.recipe.arm_schedule()
     if isinstance(pruner, NoPruning):
         return
-    for path in sorted(design.space.keys() & set(PACE)):
+    lengthening = {"mixture.share"} if design.recipe.mixture.hold != "compute" else set()
+    for path in sorted(design.space.keys() & {*PACE, *lengthening}):
         yield (
             f"checkpoint_pruner {pruner.kind!r}: {path} is searched, so that trials could not be compared at equal "
             "steps; set checkpoint_pruner=NoPruning(), or search other paths"

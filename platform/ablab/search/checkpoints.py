@@ -42,7 +42,7 @@ class Watch:
     def heard(self, planned: PlannedStage, event: Mapping[str, Any]) -> None:
         """A checkpoint of a stage that is computed now. Raises `Stopped` where the rest is not worth computing."""
         self._seconds[planned.key] = event["seconds"]
-        step, steps = event["step"], self.design.recipe.schedule.steps
+        step, steps = event["step"], self.design.recipe.arm_schedule().steps
         for position in sorted({use.replicate for use in planned.uses if use.role == "train"}):
             why = self._keep(position, step, event["values"][LOSS])
             if why and step < steps:

@@ -299,7 +299,7 @@ def _pruner(design: StudyDesign) -> Any:
         case _, Median(startup_trials=trials, after=after):
             return optuna.pruners.MedianPruner(n_startup_trials=trials, n_warmup_steps=after)
         case _, Hyperband(after=after, reduction=reduction):
-            most = design.recipe.schedule.steps
+            most = design.recipe.arm_schedule().steps
             return optuna.pruners.HyperbandPruner(min_resource=after, max_resource=most, reduction_factor=reduction)
     return optuna.pruners.NopPruner()
 
