@@ -18,7 +18,7 @@ from ablab.store import Store
 from ablab.store.context import LIVE_FILE
 from ablab.tracking import Tracker, start_server
 from ablab.tracking.connection import connect
-from ablab.tracking.server import free_port
+from ablab.tracking.services import free_port
 from ablab.tracking.stages import STAGES, find_stage
 
 STAGE = Stage("train", {"train_seed": 7, "schedule": {"steps": 9}})
