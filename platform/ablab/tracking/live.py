@@ -72,8 +72,9 @@ class LiveRun:
             return
         run_id, self._run_id = self._run_id or self._join(client, experiment_id), None
         metric = load_mlflow().entities.Metric
+        size = METRICS_PER_BATCH // max(map(len, self.waiting), default=1)
         while self.waiting and not self._complete:
-            steps = self.waiting[: METRICS_PER_BATCH // max(map(len, self.waiting))]
+            steps = self.waiting[:size]
             client.log_batch(run_id, [metric(p.name, p.value, p.time_ms, p.step) for step in steps for p in step])
             del self.waiting[: len(steps)]
         self._run_id = run_id  # known to be good: else it is looked up again

@@ -61,8 +61,8 @@ class Trainer:
         steps = self.settings.stop
         state, notes = self.states.newest(self.checkpoints)
         start = 0 if state is None else state.step
-        for note in notes:
-            self.progress(start, steps, "step", f"{note}; training goes on from step {start}")
+        if notes:  # in one report: a second one at once would be held back
+            self.progress(start, steps, "step", f"{'; '.join(notes)}; training goes on from step {start}")
         if state is None:
             return [], 0
         engine.load(state.folder, state.ranks)
