@@ -267,6 +267,8 @@ def trainer(settings: TrainSettings, ready: list[Any], folder: Path, clock: Cloc
 
         def on_step_end(self, arguments: Any, state: Any, control: Any, **rest: Any) -> None:  # noqa: ARG002
             if state.global_step == 1:
+                if settings.device != "cpu":
+                    torch.cuda.synchronize()  # else the first step's work would count
                 self.began = clock()
 
     def run(steps: int) -> float:
