@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Protocol
 
-import numpy as np
 import torch
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
@@ -15,7 +14,7 @@ from ablab.generate.layout import Weights
 from ablab.generate.sampler import Sampler
 from ablab.generate.text import SPECIALS, Vocabulary
 from ablab.spec.synthetic import Decoding
-from experiments.benchmarks.peers import Clock, now
+from experiments.benchmarks.peers import Clock, now, prompts_of
 
 DIFFERENT = 4  # prompts of a few steps at some length, which shall not cost more than the steps
 CONTRAST = Decoding(
@@ -89,7 +88,7 @@ class Ours:
 
     def ticks(self, length: int, steps: int) -> list[float]:
         different = self.rows if length == self.setting.prompt else DIFFERENT
-        prompts_PS = np.random.default_rng(0).integers(4, self.setting.vocab_size, (different, length))
+        prompts_PS = prompts_of(self.setting.vocab_size, different, length).numpy()
         sampler = Sampler(self.good, self.bad, CONTRAST, prompts_PS, steps, 1, self.vocabulary)
         found: list[float] = []
         sampler.shard(0, self.rows, lambda _: found.append(now(self.clock, self.good.weights.embedding_VE)))

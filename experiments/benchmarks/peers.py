@@ -39,6 +39,11 @@ def now(clock: Clock, tensor: Tensor) -> float:
     return clock()
 
 
+def prompts_of(vocabulary: int, rows: int, length: int) -> Tensor:
+    """What everybody continues."""
+    return torch.randint(4, vocabulary, (rows, length), generator=torch.Generator().manual_seed(0))
+
+
 class PeerPair:
     """GOOD and BAD as transformers loads them."""
 
@@ -50,8 +55,7 @@ class PeerPair:
         )
 
     def prompts(self, rows: int, length: int) -> Tensor:
-        numbers = torch.Generator().manual_seed(0)
-        return torch.randint(4, self.good.config.vocab_size, (rows, length), generator=numbers).to(self.good.device)
+        return prompts_of(self.good.config.vocab_size, rows, length).to(self.good.device)
 
     def caches(self, rows: int, length: int) -> tuple[DynamicCache, DynamicCache]:
         """Empty ones before a short prompt; before a long one as if all its words but the last had been read."""
