@@ -43,7 +43,7 @@ class Decoder:
         self.positions = [0] * rows
         """Words in the cache of each row; host numbers, so that no step waits for the device."""
         graphed = self.device.type == "cuda" and dropout is None
-        self.graphs = StepGraphs(self.forward_masked, rows, self.device) if graphed else None
+        self.graphs = StepGraphs(rows, self.device) if graphed else None
 
     @torch.inference_mode()
     def read(self, prompts_US: Tensor, sequences_U: Tensor) -> Tensor:
@@ -101,7 +101,8 @@ class Decoder:
         if len(words_B) != self.rows or max(self.positions) >= self.length:
             raise ValueError(f"{len(words_B)} words must be rows={self.rows}, behind less than {self.length} positions")
         if self.graphs is not None:
-            logits_BV = self.graphs.step(words_B, self.positions, bucket_of(self.positions, self.length))
+            end = bucket_of(self.positions, self.length)
+            logits_BV = self.graphs.step(self.forward_masked, words_B, self.positions, end)
         else:
             logits_BV = self._forward(words_B, Places.of(self.positions, self.device))
         self.positions = [position + 1 for position in self.positions]

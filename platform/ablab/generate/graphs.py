@@ -22,36 +22,41 @@ def bucket_of(positions: list[int], length: int) -> int:
     return min(-(-(max(positions) + 1) // BUCKET) * BUCKET, length)
 
 
-class StepGraphs:
-    """`forward(words_B, positions_B, end)` replayed; it must read and write the same memory at every call."""
+Forward = Callable[[Tensor, Tensor, int], Tensor]
+"""Logits from words, positions and the end of the keys; it reads and writes the same memory at every call."""
 
-    def __init__(self, forward: Callable[[Tensor, Tensor, int], Tensor], rows: int, device: torch.device) -> None:
-        self.forward, self.device = forward, device
+
+class StepGraphs:
+    """Replays what a forward did. It holds no decoder: in a cycle the caches of one that is done would stay on the GPU
+    until Python's collector comes by."""
+
+    def __init__(self, rows: int, device: torch.device) -> None:
+        self.device = device
         self.words_B = torch.zeros(rows, dtype=torch.int64, device=device)
         self.positions_B = torch.zeros(rows, dtype=torch.int64, device=device)
         self.pool = torch.cuda.graph_pool_handle()
         self.captured: dict[int, tuple[torch.cuda.CUDAGraph, Tensor]] = {}
 
-    def step(self, words_B: Tensor, positions: list[int], end: int) -> Tensor:
-        """Logits [B, V], overwritten by the next step."""
+    def step(self, forward: Forward, words_B: Tensor, positions: list[int], end: int) -> Tensor:
+        """Logits [B, V], overwritten by the next step; `forward` is one and the same at every step."""
         self.words_B.copy_(words_B)
         self.positions_B.copy_(torch.tensor(positions))
         if end not in self.captured:
-            self.captured[end] = self._capture(end)
+            self.captured[end] = self._capture(forward, end)
         graph, logits_BV = self.captured[end]
         graph.replay()
         return logits_BV
 
-    def _capture(self, end: int) -> tuple[torch.cuda.CUDAGraph, Tensor]:
+    def _capture(self, forward: Forward, end: int) -> tuple[torch.cuda.CUDAGraph, Tensor]:
         """Warming up writes what the replay writes again, so it leaves no trace."""
         with torch.cuda.device(self.device):
             stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
             stream.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(stream):
                 for _ in range(WARM_UPS):
-                    self.forward(self.words_B, self.positions_B, end)
+                    forward(self.words_B, self.positions_B, end)
             torch.cuda.current_stream().wait_stream(stream)
             graph = torch.cuda.CUDAGraph()
             with torch.cuda.graph(graph, pool=self.pool):
-                logits_BV = self.forward(self.words_B, self.positions_B, end)
+                logits_BV = forward(self.words_B, self.positions_B, end)
         return graph, logits_BV
