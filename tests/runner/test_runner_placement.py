@@ -27,6 +27,18 @@ def test_settings_for_deepspeed_are_given_as_json_or_as_a_file_of_it(tmp_path: P
             default_placement(1, {"deepspeed": str(tmp_path / wrong)})
 
 
+@pytest.mark.parametrize(
+    ("visible", "count"), [(None, 2), ("", 0), ("-1", 0), ("1", 1), ("0,1", 2), ("1,-1,0", 1), ("0,1,2", 2)]
+)
+def test_gpus_are_those_that_cuda_would_show(visible: str | None, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    devices = [Path("/dev") / name for name in ("nvidia0", "nvidia1", "nvidiactl")]
+    monkeypatch.setattr(Path, "glob", lambda _folder, _pattern: iter(devices))
+    assert prepare.gpus() == count
+
+
 def test_a_hostfile_gives_one_rank_to_every_slot(tmp_path: Path) -> None:
     hosts = tmp_path / "hosts"
     hosts.write_text("node1 slots=4\nnode2 slots=4\n")

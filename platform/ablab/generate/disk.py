@@ -21,7 +21,7 @@ def check_room(out: Path, work: Path, sequences: int, prompt: int, new_tokens: i
     if shards + files > free:
         raise RunError(
             f"the corpus needs about {_gigabytes(shards + files)} ({sequences} sequences of {prompt} + {new_tokens} "
-            f"tokens), {_gigabytes(free)} are free under {out.anchor}",
+            f"tokens), {_gigabytes(free)} are free in {out.parent}",
             "make room, put the store on another disk, or lower synthetic.tokens",
         )
 

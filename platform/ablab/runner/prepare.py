@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, Literal
 
@@ -273,7 +274,8 @@ def gpus() -> int:
     """How many GPUs this process may use, without asking a driver."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     found = sum(1 for path in Path("/dev").glob("nvidia*") if path.name.removeprefix("nvidia").isdigit())
-    return found if visible is None else min(found, len(list(filter(None, visible.split(",")))))
+    named = None if visible is None else takewhile(lambda name: name.strip() not in ("", "-1"), visible.split(","))
+    return found if named is None else min(found, sum(1 for _ in named))  # CUDA too stops at what is no GPU
 
 
 def check_machine(placement: Placement) -> None:
