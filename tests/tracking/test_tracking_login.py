@@ -94,6 +94,7 @@ def test_who_may_not_write_is_told_before_anything_is_computed_and_no_password_i
     as_user("reader", "a-long-reader-password")
     Tracker(guarded.url, tmp_path).check("an-ablation-of-ones-own")
     assert "refuses experiment demo to the user 'reader'" in refusal(guarded.url, "demo")
+    Tracker(guarded.url, tmp_path).check("demo", writing=False)
     as_user("reader", "a-wrong-password")
     assert "to the user 'reader'" in refusal(guarded.url)
     monkeypatch.delenv("MLFLOW_TRACKING_USERNAME")

@@ -28,7 +28,7 @@ def ui(arguments: argparse.Namespace) -> None:
     services = [service for service in (mlflow, dashboard) if service is not None]
     check_ports(services)
     tracker = Tracker.of(settings)
-    tracker.check()
+    tracker.check(writing=False)
     dashboard_pages(settings.study_url, dashboard.url)  # its database is looked at before anything is started
     make_folder(settings.home)
     if mlflow is not None:

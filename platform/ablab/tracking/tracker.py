@@ -60,9 +60,12 @@ class Tracker:
         """The tracker that the settings name."""
         return cls(settings.tracking_uri, settings.artifacts)
 
-    def check(self, *ablations: str) -> None:
-        """Raises `InputError` when MLflow cannot be used for these ablations; to be called before work."""
-        check(self.uri, (STAGES, *ablations))
+    def check(self, *ablations: str, writing: bool = True) -> None:
+        """Raises `InputError` when MLflow cannot be used for these ablations; to be called before work.
+
+        writing: a server is asked as well whether this user may write. Who only reads writes nothing there.
+        """
+        check(self.uri, (STAGES, *ablations) if writing else ())
         if not is_server(self.uri):
             if set("%?") & set(str(self.artifacts.absolute())):
                 raise InputError(
