@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import asdict, replace
 from pathlib import Path
 
+import optuna
 import pytest
 from optuna.trial import Trial, TrialState
 from study_helper import study_project
 
 from ablab.errors import RunError
+from ablab.registry.process import this_process
 from ablab.registry.registry import open_registry
 from ablab.runner.progress import View
 from ablab.search.loop import Search
 from ablab.search.points import drawn
 from ablab.search.prepare import prepare_study
-from ablab.search.storage import IDENTITY, SECONDS, TrialStorage
+from ablab.search.storage import IDENTITY, OWNER, SECONDS, TrialStorage
 from ablab.search.trial import Bench
 from ablab.settings import load_settings
 from ablab.spec.canonical import digest
@@ -92,6 +95,32 @@ def test_a_budget_of_computing_time_counts_what_every_trial_has_cost(make_search
         search.run()
     assert len(search.rows()) == 2
     assert search.notes == ["the computing time of the study is used: 0.53 of 0.5 hours"]
+
+
+def test_what_was_begun_is_ended_though_nothing_new_is_begun(make_search: MakeSearch) -> None:
+    """An abandoned trial and a failed one, whose points others have had in the meantime."""
+    search = make_search("trials=9, hours=None, device_hours=0.5, failures_in_a_row=2")
+    begun = [search.storage.claim(99) for _ in range(2)]
+    for trial in begun:
+        assert trial is not None
+        point = identity(search, trial)
+        if trial.number == 0:
+            search.storage.note(trial, **{OWNER: asdict(replace(this_process(), started="earlier"))})
+        else:
+            search.storage.tell(trial, TrialState.FAIL)
+        other = optuna.trial.create_trial(state=TrialState.PRUNED, user_attrs={IDENTITY: point, SECONDS: 1_000.0})
+        search.storage.study().add_trial(other)
+    with pytest.raises(RunError, match="no trial has a value"):
+        search.run()
+    states = [(row.state, row.duplicate_of, row.retried_as) for row in search.rows()]
+    assert states == [
+        ("pruned", 2, None),
+        ("failed", None, 4),
+        ("pruned", None, None),
+        ("pruned", None, None),
+        ("pruned", 3, None),
+    ]
+    assert search.notes == ["the computing time of the study is used: 0.56 of 0.5 hours"]
 
 
 def test_a_failed_trial_is_recorded_with_its_cause_and_the_search_goes_on_until_so_many_fail_in_a_row(

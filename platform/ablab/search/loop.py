@@ -64,18 +64,22 @@ class Search:
         """Search until the budget is used, then judge the winners. Raises RunError after too many failures in a row."""
         self.storage.retry_failed()
         told: list[int] = []
-        while not self._is_over():
-            trial = self.storage.claim(self.prepared.trials)
+        while not (over := self._time_is_used()):
+            full = self._is_searched() or self._computing_is_used()
+            trial = self.storage.claim(0 if full else self.prepared.trials)
             if trial is not None:
                 self._run(trial)
+                self._end_after_failures()
                 continue
             others = self.storage.running_elsewhere()
             if not others:
+                over = full
                 break
             if others != told:
                 told = others
                 self.view.note(f"other workers are at trial {', '.join(map(str, others))}; waiting for them")
             time.sleep(LOOK_AGAIN_S)
+        self.notes += [over] if over else []
         return self._judged()
 
     def rows(self) -> tuple[TrialRow, ...]:
@@ -101,26 +105,33 @@ class Search:
             raise RunError("no trial has a value, so there is no winner", "raise the budget with --trials")
         return judge_fresh(self.prepared, self.bench, found, best)
 
-    def _is_over(self) -> bool:
-        budget = self.prepared.design.budget
-        if self._failures >= budget.failures_in_a_row:
+    def _end_after_failures(self) -> None:
+        if self._failures >= self.prepared.design.budget.failures_in_a_row:
             last = max((row for row in self.rows() if row.state == "failed"), key=lambda row: row.number)
             raise RunError(
                 f"{self._failures} trials in a row failed, the last, trial {last.number}, of: {last.cause}",
                 "fix the cause and run the same command again: it tries them once more and goes on",
             )
-        rows = self.rows()
-        if copies_at_end(rows) >= EXHAUSTED:
-            self.notes.append(f"the last {EXHAUSTED} proposals were copies of earlier trials: the space is searched")
-            return True
-        if budget.hours is not None and time.monotonic() - self._began >= 3600 * budget.hours:
-            self.notes.append(f"the time of this command is used: budget.hours={budget.hours:g}")
-            return True
-        used = sum(row.seconds for row in rows) / 3600
-        if budget.device_hours is not None and used >= budget.device_hours:
-            self.notes.append(f"the computing time of the study is used: {used:.2f} of {budget.device_hours:g} hours")
-            return True
-        return False
+
+    def _time_is_used(self) -> str:
+        """Why this command begins nothing any more, in words; empty while it does."""
+        hours = self.prepared.design.budget.hours
+        if hours is None or time.monotonic() - self._began < 3600 * hours:
+            return ""
+        return f"the time of this command is used: budget.hours={hours:g}"
+
+    def _is_searched(self) -> str:
+        """Why no new point is drawn, in words; empty while one is. Trials that were begun are still ended."""
+        if copies_at_end(self.rows()) < EXHAUSTED:
+            return ""
+        return f"the last {EXHAUSTED} proposals were copies of earlier trials: the space is searched"
+
+    def _computing_is_used(self) -> str:
+        """The same of the study's computing time."""
+        hours, used = self.prepared.design.budget.device_hours, sum(row.seconds for row in self.rows()) / 3600
+        if hours is None or used < hours:
+            return ""
+        return f"the computing time of the study is used: {used:.2f} of {hours:g} hours"
 
     def _run(self, trial: Trial) -> None:
         """One trial, from its point to its value; what it fails of is its cause, and the search goes on."""

@@ -130,6 +130,7 @@ class TrialStorage:
     def claim(self, trials: int) -> Trial | None:
         """A trial that is now this process's: an abandoned one, one that waits, or a new one while `trials` allows it.
 
+        trials: in all, of those that count; with 0 nothing new is begun.
         None when there is nothing to begin; trials of other workers may still be running (`running_elsewhere`).
         """
         with self._failing(), self.place.locked():
