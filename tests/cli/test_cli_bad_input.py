@@ -180,7 +180,7 @@ def test_a_program_is_named_as_it_can_be_typed(tmp_path: Path, monkeypatch: pyte
         (["status", "abcdef"], "0 runs have an id"),
         (["lock", "nothing-like-it"], "nothing-like-it"),
         (["publish", "nothing-like-it"], "no run of 'nothing-like-it'"),
-        (["ui", "--port", "99999"], "--port=99999"),
+        (["ui", "--port", "99999"], "--port 99999 for MLflow: must be from 1 to 65535"),
         (["lst"], "invalid choice: 'lst'"),
         (["reindex"], "ABLAB_STORE=s3://k:***@bucket must be a folder"),
     ],

@@ -153,6 +153,8 @@ def test_what_a_spec_refuses_the_schema_refuses(path: str, value: Any) -> None:
 def test_every_object_and_its_docstring_are_in_the_schema(kind: str) -> None:
     schema = schema_of(kind)
     for name, one in {KINDS[kind].__name__: schema, **schema.get("$defs", {})}.items():
+        if name == "JsonValue":  # any JSON: what DeepSpeed's own settings hold
+            continue
         assert one.get("description"), name
         assert one["additionalProperties"] is False, name
 

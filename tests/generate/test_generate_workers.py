@@ -103,7 +103,7 @@ def test_one_process_or_several_killed_or_not_give_the_same_bytes(context: Conte
     resumed = replace(context(declared), progress=kill_a_helper, generation_workers=4)
     assert generate(resumed) == result
     assert files(resumed.out) == files(alone.out)
-    assert "generation process 1 died (signal SIGKILL (out of memory?)), the others go on" in notes
+    assert any("died (signal SIGKILL (out of memory?)), the others go on" in note for note in notes)
     assert sorted(path.name for path in shards.glob("*.shard")) == [f"{index:08d}.shard" for index in range(SHARDS)]
 
 

@@ -11,7 +11,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from ablab.models.llama import initialise, llama_config
 from ablab.spec.recipe import Model
-from ablab.spec.stages import KINDS
 from ablab.train import loss as losses
 from ablab.train.loss import LanguageModel, loss_sum, mean_loss
 
@@ -93,8 +92,3 @@ def test_a_model_gives_the_loss_of_its_own_logits(tied: bool) -> None:
     model.eval()
     with torch.no_grad():
         assert model(blocks).item() / 24 == pytest.approx(expected.item(), abs=1e-6)
-
-
-def test_revision_is_that_of_this_arithmetic() -> None:
-    """The gradients are rounded otherwise than those of torch's cross-entropy, which revision 1 had."""
-    assert KINDS["train"].revision == 2

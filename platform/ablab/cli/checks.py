@@ -27,7 +27,7 @@ State = Literal["ok", "warn", "fail"]
 PROBE_SECONDS = 300.0  # a training process needs 5 to 8 s to start on an idle core
 VARIABLES = {
     *("ABLAB_PROJECT", "ABLAB_HOME", "ABLAB_STORE", "ABLAB_REGISTRY_URL", "ABLAB_DATA", "ABLAB_EWOK_PASSWORD"),
-    "ABLAB_STUDY_URL",
+    *("ABLAB_STUDY_URL", "ABLAB_HOSTFILE"),
     *("ABLAB_REQUIRE", "ABLAB_SHARED_DATA"),  # of the tests
 }
 FULL_GB, LOW_GB = 0.5, 5.0  # the demonstration writes 0.1 GB
