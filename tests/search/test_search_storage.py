@@ -82,13 +82,18 @@ def test_a_trial_of_a_living_worker_is_let_be(place: Place, storage: TrialStorag
         living.communicate()
 
 
-def test_a_worker_whose_trial_was_taken_over_cannot_tell(storage: TrialStorage) -> None:
+def test_a_worker_whose_trial_was_taken_over_can_tell_and_note_nothing(storage: TrialStorage) -> None:
     trial = storage.claim(3)
     assert trial is not None
     storage.note(trial, **{OWNER: asdict(replace(this_process(), machine="of another host"))})
     with pytest.raises(TakenOver, match="was taken over by another worker"):
         storage.tell(trial, TrialState.COMPLETE, [1.0])
-    assert storage.trials()[0].state == TrialState.RUNNING
+    with pytest.raises(TakenOver):
+        storage.note(trial, **{CAUSE: "why"})
+    with pytest.raises(TakenOver):
+        storage.report(trial, 0, 2.0)
+    (stored,) = storage.trials()
+    assert (stored.state, stored.user_attrs.get(CAUSE), stored.intermediate_values) == (TrialState.RUNNING, None, {})
 
 
 def test_a_worker_whose_trial_another_one_has_ended_can_add_nothing(storage: TrialStorage) -> None:

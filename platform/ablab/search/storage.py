@@ -3,7 +3,7 @@
 `Study.ask` does not know that the worker of a trial died. Here every trial names its owner, and its owner keeps it by a
 heartbeat. A trial whose owner is certainly dead (as leases tell it) or silent goes on under its number with whoever
 asks next: what was computed is in the store, so nothing is counted or computed twice. Claiming and telling happen
-under one lock, so a budget is never exceeded and an owner that was silent too long cannot tell.
+under one lock, so a budget is never exceeded and an owner that was silent too long can tell and note nothing.
 """
 
 from __future__ import annotations
@@ -165,10 +165,7 @@ class TrialStorage:
 
         Raises RunError when another worker has taken the trial over.
         """
-        with self._failing(), self.place.locked():
-            stored = self._storage.get_trial(trial._trial_id)
-            if stored.state != TrialState.RUNNING or stored.user_attrs.get(OWNER) != asdict(this_process()):
-                raise TakenOver(trial.number, self.name)
+        with self._kept(trial) as stored:
             if state == TrialState.COMPLETE and (twin := self._twin(stored)) is not None:
                 self._storage.set_trial_user_attr(trial._trial_id, DUPLICATE, twin)
             self._storage.set_trial_state_values(trial._trial_id, state, values)
@@ -182,20 +179,20 @@ class TrialStorage:
         return None
 
     def note(self, trial: Trial, **attributes: Any) -> None:
-        """Keep facts about a trial beside it."""
-        with self._failing(), self._keeping(trial):
+        """Keep facts about a trial beside it. Raises as `tell` does."""
+        with self._kept(trial):
             for name, value in attributes.items():
                 self._storage.set_trial_user_attr(trial._trial_id, name, value)
 
     def report(self, trial: Trial, step: int, value: float) -> None:
         """One value of the trial's only row, which Optuna's pruners and plots see; a step that has one keeps it."""
-        with self._failing(), self._keeping(trial):
-            if step not in self._storage.get_trial(trial._trial_id).intermediate_values:
+        with self._kept(trial) as stored:
+            if step not in stored.intermediate_values:
                 trial.report(value, step)
 
     def should_prune(self, trial: Trial) -> bool:
         """What Optuna's pruner says of that row."""
-        with self._failing(), self._keeping(trial):
+        with self._kept(trial):
             return bool(trial.should_prune())
 
     def heartbeat(self, trial: Trial) -> AbstractContextManager[Any]:
@@ -203,12 +200,13 @@ class TrialStorage:
         return _Heartbeat(lambda: self._storage.record_heartbeat(trial._trial_id))
 
     @contextmanager
-    def _keeping(self, trial: Trial) -> Iterator[None]:
-        """Another worker that has taken the trial over may have ended it."""
-        try:
-            yield
-        except optuna.exceptions.UpdateFinishedTrialError as error:
-            raise TakenOver(trial.number, self.name) from error
+    def _kept(self, trial: Trial) -> Iterator[FrozenTrial]:
+        """The trial as it is stored, while nobody else claims. Raises TakenOver where it is no longer this worker's."""
+        with self._failing(), self.place.locked():
+            stored = self._storage.get_trial(trial._trial_id)
+            if stored.state != TrialState.RUNNING or stored.user_attrs.get(OWNER) != asdict(this_process()):
+                raise TakenOver(trial.number, self.name)
+            yield stored
 
     def _is_abandoned(self, trial: FrozenTrial) -> bool:
         return is_abandoned(self._storage, self._study_id, trial)
