@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from ablab.generate import chosen_rows
-from ablab.generate.chosen_rows import choose, needed_bytes
+from ablab.generate.chosen_rows import choose, fitting, needed_bytes
 from ablab.generate.stage import generate
 from ablab.generate.weights import read_architecture
 from ablab.spec.placement import Numerics
@@ -30,8 +30,29 @@ def test_memory_is_that_of_the_caches_and_of_the_vocabulary(tmp_path: Path, chec
     checkpoint(tmp_path / "one", seed=1)
     shape = read_architecture(tmp_path / "one")  # 2 layers, 2 key/value heads of 4
     caches = 2 * 2 * 2 * 4 * 30 * 4
-    assert needed_bytes(1, [shape], 30, 4) == caches + 6 * 4 * 260
-    assert needed_bytes(7, [shape, shape], 30, 4) == 7 * (2 * caches + 6 * 4 * 260)
+    assert needed_bytes([shape], 30, 4) == caches + 6 * 4 * 260
+    assert needed_bytes([shape, shape], 30, 4) == 2 * caches + 6 * 4 * 260
+
+
+def test_all_processes_of_a_device_find_room_together() -> None:
+    free = 10_000 * 1_024  # of which 8,000 KiB are taken
+    assert fitting(1_024, free, 1) == [32, 64, 128, 256, 512, 1_024, 2_048]
+    assert fitting(1_024, free, 4) == [32, 64, 128, 256, 512, 1_024]
+    assert fitting(1_024, free, 63) == [32, 64]
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"rows": null}'])
+def test_a_number_that_a_power_cut_destroyed_is_chosen_anew(
+    context: Callable[..., StageContext],
+    params: Callable[..., dict[str, Any]],
+    monkeypatch: pytest.MonkeyPatch,
+    content: str,
+) -> None:
+    monkeypatch.setattr(chosen_rows, "CANDIDATES", (4,))
+    stage = replace(context(params(), "auto"), numerics=Numerics(decoder_rows="auto"))
+    (stage.work / "rows.json").write_text(content)
+    generate(stage)
+    assert json.loads((stage.work / "rows.json").read_text()) == {"rows": 4}
 
 
 def test_chosen_rows_are_recorded_reused_and_those_of_a_corpus_with_that_number(

@@ -6,8 +6,6 @@ shard, so that a resumed corpus and the other processes use the same one, and go
 
 from __future__ import annotations
 
-import json
-import os
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -17,8 +15,11 @@ import torch
 
 from ablab.generate.decoder import Decoder
 from ablab.generate.decoding import draw
+from ablab.generate.sampler import sequences_per_row
 from ablab.generate.weights import Architecture
-from ablab.spec.synthetic import Decoding
+from ablab.spec.synthetic import Decoding, Synthetic
+from ablab.store.files import read_json, write_json
+from ablab.store.memory import free_memory
 
 CANDIDATES: Final = (32, 64, 128, 256, 512, 1_024, 2_048)
 GAIN: Final = 1.03
@@ -33,20 +34,37 @@ Make = Callable[[int], tuple[Decoder, Decoder | None]]
 """The decoders of GOOD, and of BAD where there is one, with so many rows."""
 
 
-def rows_of(path: Path, length: int, sequences: int, decoding: Decoding, make: Make) -> int:
-    """The number that the file holds; else it is measured and written there."""
-    if path.is_file():
-        return int(json.loads(path.read_text(encoding="utf-8"))["rows"])
+def rows_of(path: Path, synthetic: Synthetic, sequences: int, make: Make, processes: int) -> int:
+    """The number that the file holds; else it is measured and written there.
+
+    processes: that decode on the same device, each with so many rows.
+    """
+    if (recorded := _recorded(path)) is not None:
+        return recorded
+    prompts, decoding = synthetic.prompts, synthetic.decoding
     smallest = [model for model in make(1) if model is not None]
-    room, itemsize = SHARE * free_bytes(smallest[0].device), smallest[0].cache_L2BKTD.dtype.itemsize
-    shapes = [model.shape for model in smallest]
-    fitting = [rows for rows in CANDIDATES if needed_bytes(rows, shapes, length, itemsize) <= room]
-    useful = [rows for rows in fitting if rows < 2 * sequences]
+    itemsize, length = smallest[0].cache_L2BKTD.dtype.itemsize, prompts.tokens + prompts.new_tokens
+    positions = (
+        length + sequences_per_row(decoding) * prompts.tokens
+    )  # of a row: its cache, and the prompts read for it
+    row = needed_bytes([model.shape for model in smallest], positions, itemsize)
+    useful = [rows for rows in fitting(row, free_bytes(smallest[0].device), processes) if rows < 2 * sequences]
     rows = choose(useful or CANDIDATES[:1], lambda rows: speed(*make(rows), length, decoding))
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps({"rows": rows}) + "\n", encoding="utf-8")
-    part.replace(path)
+    write_json(path, {"rows": rows})
     return rows
+
+
+def _recorded(path: Path) -> int | None:
+    """None too where a power cut left no number: it is chosen anew, and shards of another one do not verify."""
+    try:
+        return int(read_json(path)["rows"])
+    except (FileNotFoundError, ValueError, LookupError, TypeError):
+        return None
+
+
+def fitting(row: int, free: int, processes: int) -> list[int]:
+    """Candidates with which every one of the processes finds room; `row`: bytes of one row."""
+    return [rows for rows in CANDIDATES if rows * row <= SHARE * free / processes]
 
 
 def choose(candidates: Iterable[int], speed: Callable[[int], float]) -> int:
@@ -60,17 +78,15 @@ def choose(candidates: Iterable[int], speed: Callable[[int], float]) -> int:
     return best
 
 
-def needed_bytes(rows: int, shapes: Sequence[Architecture], length: int, itemsize: int) -> int:
-    """Caches of every position, and what a step holds of the vocabulary; the weights are there already."""
-    caches = sum(2 * shape.layers * shape.kv_heads * shape.head_dim for shape in shapes) * length * itemsize
-    return rows * (caches + VOCABULARY_ARRAYS * 4 * shapes[0].vocab_size)
+def needed_bytes(shapes: Sequence[Architecture], positions: int, itemsize: int) -> int:
+    """Of one row: keys and values of every position, and what a step holds of the vocabulary."""
+    caches = sum(2 * shape.layers * shape.kv_heads * shape.head_dim for shape in shapes) * positions * itemsize
+    return caches + VOCABULARY_ARRAYS * 4 * shapes[0].vocab_size
 
 
 def free_bytes(device: torch.device) -> int:
-    """Memory of the device that nobody uses."""
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    """Memory of the device that nobody uses; the weights of this process are there already."""
+    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else free_memory()
 
 
 @torch.inference_mode()

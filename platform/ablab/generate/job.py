@@ -51,7 +51,7 @@ class Job:
         length = synthetic.prompts.tokens + synthetic.prompts.new_tokens
         place = device_of(ctx.numerics.device, process)
         make = _decoders(models, length, ctx.params["precision"], place, ctx.params["generation_seed"])
-        good, bad = make(_rows(ctx, synthetic, length, make))
+        good, bad = make(_rows(ctx, synthetic, make))
         new, seed = synthetic.prompts.new_tokens, ctx.params["generation_seed"]
         sampler = Sampler(good, bad, synthetic.decoding, prompts_PS, new, seed, vocabulary)
         numerics = {"rows": good.rows, "threads": threads_of(ctx), "device": ctx.numerics.device}
@@ -100,11 +100,17 @@ def device_of(device: str, process: int) -> str:
     return f"cuda:{process % torch.cuda.device_count()}" if device == "cuda" and process else device
 
 
-def _rows(ctx: StageContext, synthetic: Synthetic, length: int, make: Make) -> int:
+def processes_of(ctx: StageContext) -> int:
+    """How many processes decode on one device."""
+    devices = torch.cuda.device_count() if ctx.numerics.device == "cuda" else 1
+    return -(-ctx.generation_workers // devices)
+
+
+def _rows(ctx: StageContext, synthetic: Synthetic, make: Make) -> int:
     """As given; or measured, and recorded as if it had been given."""
     rows = ctx.numerics.decoder_rows
     if rows == "auto":
-        rows = rows_of(ctx.work / "rows.json", length, sequences_of(synthetic), synthetic.decoding, make)
+        rows = rows_of(ctx.work / "rows.json", synthetic, sequences_of(synthetic), make, processes_of(ctx))
         ctx.record["numerics"] = ctx.numerics.model_copy(update={"decoder_rows": rows}).model_dump()
     return rows
 

@@ -33,6 +33,11 @@ KL_EVERY = 16
 """At every so many steps KL is measured, which needs a pass over the vocabulary."""
 
 
+def sequences_per_row(decoding: Decoding) -> int:
+    """Of a whole shard."""
+    return REFILLS if decoding.stop_at_eos else 1
+
+
 @dataclass(frozen=True)
 class Sampler:
     """What every shard of one corpus is sampled with."""
@@ -54,7 +59,7 @@ class Sampler:
     @property
     def shard_size(self) -> int:
         """Sequences of a whole shard."""
-        return self.good.rows * (REFILLS if self.decoding.stop_at_eos else 1)
+        return self.good.rows * sequences_per_row(self.decoding)
 
     @torch.inference_mode()
     def shard(self, index: int, sequences: int, progress: Callable[[int], None]) -> Shard:

@@ -24,6 +24,7 @@ from ablab.errors import RunError
 from ablab.spec.placement import Numerics
 from ablab.spec.recipe import Model, Schedule
 from ablab.store.context import StageContext, silent
+from ablab.store.memory import free_memory
 from ablab.train.engine import Engine, numerics
 from ablab.train.memory import largest_that_fits
 from ablab.train.settings import read_settings
@@ -73,12 +74,8 @@ def fitting(training: Mapping[str, Any]) -> dict[str, int | None]:
 
 def _fail_instead_of_being_killed() -> None:
     """Bound the address space by the memory that is free: else the system ends who takes too much."""
-    free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    for line in Path("/proc/meminfo").read_text().splitlines() if Path("/proc/meminfo").exists() else ():
-        if line.startswith("MemAvailable:"):  # with what caches would give back
-            free = int(line.split()[1]) * 1_024
     used = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
-    resource.setrlimit(resource.RLIMIT_AS, (used + free, resource.getrlimit(resource.RLIMIT_AS)[1]))
+    resource.setrlimit(resource.RLIMIT_AS, (used + free_memory(), resource.getrlimit(resource.RLIMIT_AS)[1]))
 
 
 def _check_device(device: str) -> None:
