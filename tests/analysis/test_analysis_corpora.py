@@ -117,7 +117,7 @@ def test_arms_that_share_their_corpora_are_one_column_behind_the_real_text(store
 def test_corpora_whose_texts_stop_early_are_measured_at_steps_of_their_own(store: Store) -> None:
     texts = [("0/0", "Text.")]
     one = generated(store, 1, 0.0, texts, sampled=[4, 1, 1], head_size=[9.0, 2.0, 4.0], kl_good_nats=[0.5, None, 0.25])
-    two = generated(store, 3, 0.0, texts, sampled=[4, 1, 0], head_size=[3.0, 2.0, 0.0], kl_good_nats=[1.5, 1.0, None])
+    two = generated(store, 3, 0.0, texts, sampled=[4, 1, 0], head_size=[3.0, 2.0, None], kl_good_nats=[1.5, 1.0, None])
     (column,) = columns(["early"], {"early": [one, two]}, store)
     head, kl = column.steps["head_size"], column.steps["kl_good_nats"]
     assert (head.x, head.mean, head.low) == ((0.0, 1.0, 2.0), (6.0, 2.0, 4.0), (3.0, 2.0, 4.0))

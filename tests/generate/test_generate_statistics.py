@@ -80,9 +80,13 @@ def test_ancestral_sampling_has_no_kl() -> None:
 
 
 def test_a_tally_adds_shards_by_step(tmp_path: Path) -> None:
-    tally = Tally(2)
-    tally.add(Shard(0, np.array([[5, 6]]), [1, 1], [4, 2], [1, 0], [0.5, 0], [1, 0], stopped=0), pad=3)
-    tally.add(Shard(1, np.array([[2, 3]]), [1, 0], [2, 0], [0, 0], [0.25, 0], [2, 0], stopped=1), pad=3)
+    tally = Tally(3)
+    tally.add(
+        Shard(0, np.array([[5, 6, 3]]), [1, 1, 0], [4, 2, 0], [1, 0, 0], [0.5, 0, 0], [1, 0, 0], stopped=0), pad=3
+    )
+    tally.add(
+        Shard(1, np.array([[2, 3, 3]]), [1, 0, 0], [2, 0, 0], [0, 0, 0], [0.25, 0, 0], [2, 0, 0], stopped=1), pad=3
+    )
     assert tally.result(contrasted=True) == {
         "tokens": 3,
         "head_size_mean": 8 / 3,
@@ -94,10 +98,10 @@ def test_a_tally_adds_shards_by_step(tmp_path: Path) -> None:
     tally.write(tmp_path / "steps.json", contrasted=True)
     steps = json.loads((tmp_path / "steps.json").read_text())
     assert steps == {
-        "sampled": [2, 1],
-        "head_size": [3.0, 2.0],
-        "argmax_changed": [0.5, 0.0],
-        "kl_good_nats": [0.25, None],
+        "sampled": [2, 1, 0],
+        "head_size": [3.0, 2.0, None],  # no sequence got as far as the third step
+        "argmax_changed": [0.5, 0.0, None],
+        "kl_good_nats": [0.25, None, None],
     }
     tally.write(tmp_path / "steps.json", contrasted=False)
     assert json.loads((tmp_path / "steps.json").read_text())["argmax_changed"] is None

@@ -57,18 +57,18 @@ class Tally:
 
     def write(self, path: Path, contrasted: bool) -> None:
         """By step: words sampled, mean size of the head, share of words whose favourite the contrast changed, mean KL
-        from GOOD's distribution to the one drawn from (null at a step where it was not measured)."""
-        sampled_N = np.maximum(self.sampled_N, 1)
+        from GOOD's distribution to the one drawn from; null at a step where nothing was measured."""
         steps = {
             "sampled": self.sampled_N.tolist(),
-            "head_size": (self.head_sizes_N / sampled_N).tolist(),
-            "argmax_changed": (self.changed_N / sampled_N).tolist() if contrasted else None,
-            "kl_good_nats": [
-                total / count if count else None
-                for total, count in zip(self.kl_sums_N.tolist(), self.kl_counts_N.tolist(), strict=True)
-            ],
+            "head_size": _means(self.head_sizes_N, self.sampled_N),
+            "argmax_changed": _means(self.changed_N, self.sampled_N) if contrasted else None,
+            "kl_good_nats": _means(self.kl_sums_N, self.kl_counts_N),
         }
         path.write_text(json.dumps(steps) + "\n", encoding="utf-8")
+
+
+def _means(sums_N: npt.NDArray[Any], counts_N: npt.NDArray[np.int64]) -> list[float | None]:
+    return [total / count if count else None for total, count in zip(sums_N.tolist(), counts_N.tolist(), strict=True)]
 
 
 def repeated_ngrams(words_SN: npt.NDArray[np.int64], pad: int) -> tuple[int, int]:

@@ -127,10 +127,9 @@ def _declared(corpus: str, made: Mapping[str, Any], store: Store) -> dict[str, s
 
 def _steps(name: str, corpus: str, store: Store) -> Iterator[tuple[str, Line]]:
     recorded = json.loads(checked_bytes(store, "generate", corpus, "steps.json"))
-    sampled = recorded["sampled"]
     for step in STEPS:
         values = enumerate(recorded.get(step) or ())
-        points = [(float(at), float(value)) for at, value in values if value is not None and sampled[at]]
+        points = [(float(at), float(value)) for at, value in values if value is not None]
         if points:
             x, y = tuple(zip(*points, strict=True))
             yield step, Line(name, x, y, y, y, 1)
