@@ -57,7 +57,8 @@ def stored_studies(place: Place) -> tuple[StoredStudy, ...]:
     if place.path is not None and not place.path.exists():
         return ()
     with failing_as_input_error(place):
-        storage = opened(place)
+        with place.locked():  # it may make tables
+            storage = opened(place)
         frozen = sorted(storage.get_all_studies(), key=lambda one: one._study_id)
         return tuple(_stored(storage, one) for one in frozen if ABOUT in one.user_attrs)
 
