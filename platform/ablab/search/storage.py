@@ -25,7 +25,8 @@ from ablab.errors import InputError, RunError
 from ablab.registry.process import Process, is_dead, this_process
 from ablab.search.places import Place
 from ablab.search.points import params_of
-from ablab.search.spec import Hyperband, Median, RandomSampler, Sampler, StudyDesign, Wilcoxon
+from ablab.search.proposals import pruner_of, sampler_of
+from ablab.search.spec import StudyDesign
 from ablab.spec.ablation import differing_paths
 from ablab.spec.canonical import digest
 
@@ -96,7 +97,7 @@ class TrialStorage:
 
     def study(self) -> Any:
         """Optuna's study, for its sampler, pruner and plots."""
-        return optuna.load_study(study_name=self.name, storage=self._storage, pruner=_pruner(self.design))
+        return optuna.load_study(study_name=self.name, storage=self._storage, pruner=pruner_of(self.design))
 
     def describe(self, about: Mapping[str, str]) -> None:
         """Keep what people call the study: study (its name), label, scale, question."""
@@ -151,7 +152,7 @@ class TrialStorage:
             self._storage.record_heartbeat(trial_id)
             study = self.study()
             study.get_trials(deepcopy=False)  # what it keeps of trials begins empty
-            study.sampler = _sampler(self.design.sampler, self._number(trial_id))
+            study.sampler = sampler_of(self.design.sampler, self._number(trial_id))
             return Trial(study, trial_id)
 
     def running_elsewhere(self) -> list[int]:
@@ -280,27 +281,6 @@ class _Heartbeat:
                 self._beat()
             except (optuna.exceptions.StorageInternalError, SQLAlchemyError):
                 continue  # a database that comes back in time has lost nothing; one that does not fails the telling
-
-
-def _sampler(sampler: Sampler, number: int) -> Any:
-    """A sampler whose draws follow from the seed, the trial's number and the trials before it."""
-    seed = int(digest([sampler.seed, number])[:8], 16)
-    if isinstance(sampler, RandomSampler):
-        return optuna.samplers.RandomSampler(seed=seed)
-    return optuna.samplers.TPESampler(seed=seed, n_startup_trials=sampler.startup_trials)
-
-
-def _pruner(design: StudyDesign) -> Any:
-    """Optuna's pruner, where one is declared."""
-    match design.pruner, design.checkpoint_pruner:
-        case Wilcoxon(p=p, after=after), _:
-            return optuna.pruners.WilcoxonPruner(p_threshold=p, n_startup_steps=after)
-        case _, Median(startup_trials=trials, after=after):
-            return optuna.pruners.MedianPruner(n_startup_trials=trials, n_warmup_steps=after)
-        case _, Hyperband(after=after, reduction=reduction):
-            most = design.recipe.arm_schedule().steps
-            return optuna.pruners.HyperbandPruner(min_resource=after, max_resource=most, reduction_factor=reduction)
-    return optuna.pruners.NopPruner()
 
 
 @contextmanager
