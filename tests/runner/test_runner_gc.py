@@ -220,6 +220,7 @@ def test_leftovers_of_the_dead_go_and_what_a_recorded_run_will_resume_stays(
         attempt = store.begin("train", key, Numerics())
         assert attempt is not None
         (attempt.out / "half").touch()
+        (attempt.work / "resume" / "step-00000005").mkdir(parents=True)
         attempt.lock.close()  # as the kernel does for a dead process
     (store.root / ".damaged" / "train-x").mkdir(parents=True)
     (store.root / ".trash" / "train-y").mkdir(parents=True)
@@ -300,6 +301,7 @@ def test_a_plan_calls_for_a_training_again_only_when_a_removed_checkpoint_is_nee
     assert again.stages[good].state == "new"
     attempt = store.begin("train", good, Numerics(), [5])
     assert attempt is not None
+    (attempt.work / "resume" / "step-00000005").mkdir(parents=True)
     store.discard(attempt)
     resumed = plan_of(store, design(42)).stages[good]
     assert resumed.state == "resumable"

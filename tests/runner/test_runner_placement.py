@@ -86,4 +86,5 @@ def test_a_resumed_stage_keeps_its_numerics_but_for_ranks_that_are_given(tmp_pat
         attempt = store.begin("train", "0" * 64, wanted)
         assert attempt is not None
         assert attempt.numerics == found
+        (attempt.work / "resume" / "step-00000001").mkdir(parents=True, exist_ok=True)
         store.discard(attempt)

@@ -130,6 +130,7 @@ def test_interrupted_work_makes_a_stage_resumable(store: Store, plan: Plan) -> N
     train = of(plan, "real-only", "train")
     attempt = store.begin("train", train.key, Numerics())
     assert attempt is not None
+    (attempt.work / "resume" / "step-00000005").mkdir(parents=True)
     store.discard(attempt)
     again = of(plan_of(store), "real-only", "train")
     assert (again.state, again.why) == ("resumable", "an interrupted run left work to go on from")

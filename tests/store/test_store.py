@@ -45,6 +45,13 @@ def fill(attempt: Attempt) -> None:
         path.write_bytes(name.encode() * 3)
 
 
+def leave_a_state(attempt: Attempt) -> None:
+    """What a training goes on from."""
+    folder = attempt.work / "resume" / "step-00000001"
+    folder.mkdir(parents=True)
+    (folder / "state").write_text("half way")
+
+
 def finish(store: Store, attempt: Attempt | None = None) -> Path:
     attempt = attempt or begin(store)
     fill(attempt)
@@ -137,20 +144,22 @@ def _finish_and_kill_at(store: Store, step: int) -> bool:
 def test_a_discarded_try_leaves_nothing_but_what_resuming_needs(store: Store) -> None:
     attempt = begin(store)
     fill(attempt)
-    (attempt.work / "state").write_text("half way")
+    leave_a_state(attempt)
     store.discard(attempt)
     assert not store.has("suite", KEY)
     assert not any((store.root / ".attempts").iterdir())
     again = begin(store)
     assert again.resumed
-    assert (again.work / "state").read_text() == "half way"
+    assert (again.work / "resume/step-00000001/state").read_text() == "half way"
     assert list(again.out.iterdir()) == []
     finish(store, again)
 
 
 def test_a_resumed_stage_goes_on_with_the_numerics_it_began_with(store: Store) -> None:
     assert not store.has_work(KEY)
-    store.discard(begin(store, Numerics(threads=3, micro_batch=4)))
+    attempt = begin(store, Numerics(threads=3, micro_batch=4))
+    leave_a_state(attempt)
+    store.discard(attempt)
     assert store.has_work(KEY)
     resumed = begin(store, Numerics(threads=1, micro_batch=32))
     assert resumed.numerics == Numerics(threads=3, micro_batch=4)
@@ -158,8 +167,23 @@ def test_a_resumed_stage_goes_on_with_the_numerics_it_began_with(store: Store) -
     assert store.manifest("suite", KEY)["numerics"]["micro_batch"] == 4
 
 
+@pytest.mark.parametrize("killed", [False, True])
+def test_a_try_that_left_nothing_to_resume_binds_no_later_one_to_its_numerics(store: Store, killed: bool) -> None:
+    first = begin(store, Numerics(micro_batch=64))
+    (first.work / "resume" / "partial").mkdir(parents=True)
+    (first.work / "rows.json").write_text("{}")
+    (first.work / "live.jsonl").write_text("{}")
+    first.lock.close() if killed else store.discard(first)
+    assert not store.has_work(KEY)
+    again = begin(store, Numerics(micro_batch=2))
+    assert (again.numerics, again.resumed) == (Numerics(micro_batch=2), False)
+    assert {path.name for path in again.work.iterdir()} == {"numerics.json", "live.jsonl"}
+    finish(store, again)
+
+
 def test_unreadable_numerics_of_an_interrupted_stage_are_an_error_with_a_remedy(store: Store) -> None:
     attempt = begin(store)
+    leave_a_state(attempt)
     store.discard(attempt)
     (attempt.work / "numerics.json").write_text('{"threads": "many"}')
     with pytest.raises(RunError, match=r"threads(.|\n)*remove .*begins anew"):
@@ -171,12 +195,12 @@ def test_unreadable_numerics_of_an_interrupted_stage_are_an_error_with_a_remedy(
 def test_two_processes_are_never_at_one_stage_and_a_killed_one_is_no_longer_at_it(store: Store) -> None:
     def work() -> None:
         attempt = begin(store)
-        (attempt.work / "begun").touch()
+        leave_a_state(attempt)
         time.sleep(60)
 
     child = in_child(work)
     try:
-        while not (store.root / ".work" / KEY / "begun").exists():
+        while not store.has_work(KEY):
             time.sleep(0.005)
         assert store.begin("suite", KEY, Numerics()) is None
     finally:
@@ -278,10 +302,13 @@ def test_what_another_process_moved_or_replaced_meanwhile_is_left_alone(store: S
 
 def test_sweeping_removes_what_the_dead_left_and_spares_the_living(store: Store) -> None:
     keys = {name: digest(name) for name in ("dead", "living", "resumable")}
-    store.discard(_begin(store, keys["resumable"]))
+    resumable = _begin(store, keys["resumable"])
+    leave_a_state(resumable)
+    store.discard(resumable)
 
     def work() -> None:
         attempt = _begin(store, keys["dead"])
+        leave_a_state(attempt)
         (attempt.out / "half").touch()
         os.kill(os.getpid(), signal.SIGKILL)
 
@@ -291,7 +318,7 @@ def test_sweeping_removes_what_the_dead_left_and_spares_the_living(store: Store)
     store.sweep()
     assert {path.name[:64] for path in (store.root / ".attempts").iterdir()} == {keys["living"]}
     assert living.out.is_dir()
-    assert all(store.has_work(key) for key in keys.values()), "what resuming needs stays"
+    assert all(store.has_work(keys[name]) for name in ("dead", "resumable")), "what resuming needs stays"
     store.discard(living)
 
 

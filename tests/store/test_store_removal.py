@@ -51,6 +51,7 @@ def train(store: Store, steps: tuple[int, ...] = (), numerics: Numerics | None =
         folder = attempt.out / "checkpoints" / f"step-{step:08d}"
         folder.mkdir(parents=True)
         (folder / "model.safetensors").write_bytes(bytes([step]) * 5_000)
+    (attempt.work / "resume" / "step-00000020").mkdir(parents=True, exist_ok=True)
     result = {"checkpoints": [{"step": step, "validation_loss_nats": 3.0} for step in STEPS]}
     store.commit(attempt, IDENTITY, result, {})
     return True
@@ -154,10 +155,10 @@ def test_work_on_a_replacement_survives_a_sweep(store: Store) -> None:
     remove_checkpoints(store, KEY, [5])
     attempt = store.begin("train", KEY, Numerics(), [5])
     assert attempt is not None
-    (attempt.work / "state").touch()
+    (attempt.work / "resume" / "step-00000005").mkdir(parents=True)
     store.discard(attempt)
     store.sweep()
-    assert (store.root / ".work" / KEY / "state").exists()
+    assert store.has_work(KEY)
 
 
 def test_a_replacement_killed_at_any_moment_leaves_the_old_the_new_or_a_resumable_one(tmp_path: Path) -> None:
@@ -170,7 +171,7 @@ def test_a_replacement_killed_at_any_moment_leaves_the_old_the_new_or_a_resumabl
         if store.has("train", KEY):
             assert Store(store.root).faults("train", KEY) == []
             outcomes.add("new" if store.has("train", KEY, [5]) else "old")
-        else:
+        else:  # it was killed between two renames, so its state was there
             assert store.has_work(KEY)
             outcomes.add("resumable")
         store.sweep()
@@ -242,6 +243,7 @@ def test_half_written_files_go_and_what_resuming_needs_stays_unless_it_is_meant(
         attempt = store.begin("suite", key, Numerics())
         assert attempt is not None
         (attempt.out / "half").touch()
+        (attempt.work / "resume" / "step-00000005").mkdir(parents=True, exist_ok=True)
         attempt.lock.close()  # as the kernel does for a dead process
         assert remove_leftovers(store, key, work=work)
         assert not any((store.root / ".attempts").iterdir())

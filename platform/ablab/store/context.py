@@ -12,6 +12,9 @@ from ablab.spec.placement import Numerics
 LIVE_FILE = "live.jsonl"
 """In `work`: what a training tells people while it goes on (`ablab.train.live`)."""
 
+RESUMABLE = ("resume/step-*", "shards/*.shard")
+"""In `work`: what a stage goes on from, each complete once it has its name. Without any of it a stage begins anew."""
+
 
 class Progress(Protocol):
     """Called as often as convenient; throttled by the receiver. Counts are of `unit`, absolute."""
@@ -54,7 +57,8 @@ class StageContext:
     out: Path
     """Empty directory for the stage's files. It is thrown away if this attempt does not finish."""
     work: Path
-    """Private directory that survives a kill: what resuming needs. Removed when the stage is finished."""
+    """Private directory that survives a kill: what resuming needs (`RESUMABLE`), and until there is some of it nothing
+    that a later try may rely on. Removed when the stage is finished."""
     numerics: Numerics
     progress: Progress
     costs: dict[str, float]

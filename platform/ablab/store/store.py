@@ -15,6 +15,7 @@ from typing import Any, BinaryIO
 from ablab.errors import InputError, RunError
 from ablab.spec.canonical import digest
 from ablab.spec.placement import Numerics
+from ablab.store.context import LIVE_FILE, RESUMABLE
 from ablab.store.files import differences, inventory, read_json, sync_directory, write_json
 from ablab.store.locks import is_locked, try_lock
 from ablab.store.pruned import PRUNED, pruned_steps, read_pruned, without_pruned
@@ -63,14 +64,16 @@ class Store:
         return (directory / MANIFEST).is_file() and not (steps and pruned_steps(directory) & frozenset(steps))
 
     def has_work(self, key: str) -> bool:
-        """An interrupted try left something to go on from."""
-        return (self.work(key) / "numerics.json").is_file()
+        """An interrupted try left something to go on from; numerics alone are nothing."""
+        work = self.work(key)
+        return (work / "numerics.json").is_file() and any(any(work.glob(pattern)) for pattern in RESUMABLE)
 
     def begin(self, kind: str, key: str, numerics: Numerics, steps: Collection[int] = ()) -> Attempt | None:
         """Make the directories of a try; None when another process is at this stage or has just finished it.
 
         A resumed stage goes on with the numerics it began with, but for a number of ranks that is given, and one that
-        is computed again because checkpoints (`steps`) were removed has those that it was computed with.
+        is computed again because checkpoints (`steps`) were removed has those that it was computed with. A try that
+        ended before there was anything to resume binds nobody: it may have failed because of its numerics.
         """
         lock = try_lock(self._lock(key))
         if lock is None:
@@ -90,6 +93,7 @@ class Store:
             if resumed:
                 numerics = _recorded_numerics(work).continued(numerics)
             else:
+                _clear_work(work)
                 numerics = self._numerics_again(kind, key, numerics) if replaces else numerics
             write_json(work / "numerics.json", numerics.model_dump())
             out = self.root / ".attempts" / f"{key}_{os.getpid()}_{time.time_ns()}"
@@ -262,6 +266,15 @@ def check_writable(root: Path) -> None:
         ) from error
     if lock is not None:
         lock.close()
+
+
+def _clear_work(work: Path) -> None:
+    """Remove what a try left that had nothing to resume, but for the file that its publisher may be reading."""
+    for path in work.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        elif path.name != LIVE_FILE:
+            path.unlink()
 
 
 def _recorded_numerics(work: Path) -> Numerics:
