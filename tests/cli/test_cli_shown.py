@@ -125,3 +125,23 @@ def test_ui_says_what_it_cannot_use(
     monkeypatch.setenv(variable, value)
     assert ablab(monkeypatch, "ui", "--port", "5987") == 2
     assert expected in capsys.readouterr().err
+
+
+def test_what_is_no_study_needs_no_study_database(
+    store: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fault = "ABLAB_STUDY_URL"
+    monkeypatch.setenv(fault, "nonsense")
+    assert ablab(monkeypatch, "publish") == 2, "what can be published is, and the fault is told"
+    told = capsys.readouterr()
+    assert "nothing to publish" in told.out and fault in told.err
+    write_execution(store, RECORD)
+    assert ablab(monkeypatch, "status", "a1a1") == 0
+    assert ablab(monkeypatch, "status", "ratio-truncation") == 2
+    assert fault in capsys.readouterr().err
+    assert ablab(monkeypatch, "publish", "ratio-truncation") == 2
+    assert fault in capsys.readouterr().err
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "foo")
+    assert ablab(monkeypatch, "publish", NAME) == 2
+    errors = capsys.readouterr().err
+    assert "must be a tracking server" in errors and fault not in errors

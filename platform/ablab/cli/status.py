@@ -12,6 +12,7 @@ from ablab.registry.registry import Registry, open_registry
 from ablab.runner.interrupted import mark_interrupted
 from ablab.runner.line import quantity
 from ablab.runner.prepare import open_store
+from ablab.search.declared import is_study
 from ablab.settings import load_settings
 from ablab.store import Store
 from ablab.store.executions import Execution, read_executions
@@ -28,10 +29,12 @@ def status(arguments: argparse.Namespace) -> None:
             rows = [_run_row(record, store) for record in records]
             _print(rows, arguments.json, "no run yet; try: run-ablation contrastive-vs-masked")
             return
-        if (trials := trial_rows(settings, arguments.execution)) is not None:
-            _print(trials, arguments.json, "no trial yet")
-            return
         found = [record for record in records if record.id.startswith(arguments.execution)]
+        if not found or is_study(settings.project, arguments.execution):  # a run's id needs no study database
+            trials = trial_rows(settings, arguments.execution)
+            if trials is not None:
+                _print(trials, arguments.json, "no trial yet")
+                return
         if len(found) != 1:
             raise InputError(
                 f"{len(found)} runs have an id that begins with {arguments.execution!r}; `ablab status` lists them"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ablab.cli.common import print_json
 from ablab.cli.studies import studies_in_store
@@ -16,11 +16,14 @@ from ablab.registry.registry import open_registry
 from ablab.registry.reindex import reindex as rebuild
 from ablab.runner.prepare import open_store
 from ablab.search.declared import is_study, lock_study
-from ablab.settings import load_settings
+from ablab.settings import Settings, load_settings
 from ablab.spec.edit import dump
 from ablab.store import Store
 from ablab.store.executions import read_executions
 from ablab.store.store import MANIFEST
+
+if TYPE_CHECKING:
+    from ablab.search.stored import StoredStudy
 
 
 def lock(arguments: argparse.Namespace) -> None:
@@ -51,7 +54,7 @@ def reindex(arguments: argparse.Namespace) -> None:  # noqa: ARG001 (every comma
 
 
 def publish(arguments: argparse.Namespace) -> None:
-    """Publish every recorded execution, oldest first, and every study."""
+    """Publish every recorded execution, oldest first, and every study; faults of the study database are told last."""
     from ablab.runner.publisher import publish_execution
     from ablab.search.publisher import publish_study
     from ablab.tracking import Tracker
@@ -59,8 +62,9 @@ def publish(arguments: argparse.Namespace) -> None:
     settings = load_settings()
     store = open_store(settings)
     records = [record for record in read_executions(store.root) if not record.study]
-    studies = studies_in_store(settings)
-    names = sorted({*(record.ablation for record in records), *(one.study for one in studies)})
+    ablations = {record.ablation for record in records}
+    studies, faults = _studies(settings, arguments.name, ablations)
+    names = sorted({*ablations, *(one.study for one in studies)})
     if arguments.name is not None and arguments.name not in names:
         raise InputError(f"no run of {arguments.name!r} is in the store; {did_you_mean(arguments.name, names)}")
     chosen = [r for r in records if arguments.name in (None, r.ablation)]
@@ -88,6 +92,20 @@ def publish(arguments: argparse.Namespace) -> None:
         say("nothing to publish: no run is in the store")
     if arguments.json:
         print_json({"executions": runs, "studies": trials})
+    if faults:
+        raise InputError(faults)
+
+
+def _studies(settings: Settings, name: str | None, ablations: set[str]) -> tuple[tuple[StoredStudy, ...], list[str]]:
+    """The studies that a name (none: all) may mean, and why they are not known. An ablation needs none of them."""
+    if name in ablations and not is_study(settings.project, name):
+        return (), []
+    try:
+        return studies_in_store(settings), []
+    except InputError as error:
+        if name is not None:
+            raise
+        return (), list(error.faults)
 
 
 def _record(pinned: versions.Pinned) -> VersionRecord:
