@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import random
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from lm_eval.evaluator import simple_evaluate
@@ -21,7 +23,7 @@ from ablab.corpora.suites import build_suite
 from ablab.errors import InputError, RunError
 from ablab.evaluate.curve import learning_curve
 from ablab.evaluate.lm_eval import AblabFolder
-from ablab.evaluate.snapshot import export, fetch_tasks
+from ablab.evaluate.snapshot import export, fetch_tasks, load
 from ablab.evaluate.stage import evaluate
 from ablab.spec import Replicate, edit, lower
 from ablab.spec.edit import dump
@@ -46,6 +48,16 @@ doc_to_choice: options
 doc_to_target: right
 metric_list: [{metric: acc}, {metric: acc_norm}]
 metadata: {version: 3.0}
+"""
+SHUFFLED = """
+import random
+
+def process_docs(documents):
+    def mixed(row):
+        right = row["options"][row["right"]]
+        options = random.sample(row["options"], 3)
+        return {"asked": row["text"], "options": options, "right": options.index(right)}
+    return documents.shuffle().map(mixed)
 """
 WRITTEN = """
 task: written
@@ -126,6 +138,41 @@ def test_a_task_that_writes_is_judged_by_what_the_model_writes(world: Any, fresh
     assert (entry["score"], entry["chance"], entry["tasks"]["written"]["items"]) == (0.0, None, 2)
     rows = pq.read_table(ctx.out / "items.parquet").to_pylist()
     assert [(row["correct"], row["prediction"], row["log_probs"]) for row in rows] == [(False, None, [])] * 2
+
+
+def test_a_task_that_draws_options_has_the_same_ones_for_every_model_and_is_judged_by_those_that_it_asked(
+    world: Any, fresh: Fresh, data: Path
+) -> None:
+    (data / "tasks" / "utils.py").write_text(SHUFFLED)
+    fetch_tasks([SUITE], data)
+    suite = staged(world, data, SUITE, "suite-shuffled")
+    path = world.root / suite / "outside" / "places.zip"
+    drawn = []
+    for seed in (1, 2):
+        random.seed(seed)
+        np.random.seed(seed)  # noqa: NPY002
+        task = load(path)
+        drawn.append(task.eval_docs.to_list())
+        assert task.eval_docs.to_list() == drawn[-1]
+    assert drawn[0] == drawn[1]
+    assert {tuple(row["options"]) for row in drawn[0]} != {PLACES}
+    ctx = fresh(suite=suite)
+    evaluate(ctx)
+    rows = pq.read_table(ctx.out / "items.parquet").to_pylist()
+    assert [row["correct"] for row in rows] == [
+        row["prediction"] == document["right"] for row, document in zip(rows, drawn[0], strict=True)
+    ]
+
+
+def test_what_is_stored_of_an_answer_does_not_contradict_the_metric(world: Any, fresh: Fresh, data: Path) -> None:
+    base = data / "tasks" / "base.yaml"
+    base.write_text(base.read_text().replace("{metric: acc_norm}", "{metric: acc_norm}, {metric: acc_mutual_info}"))
+    suite = SUITE.model_copy(update={"metric": "acc_norm"})
+    fetch_tasks([suite], data)
+    ctx = fresh(suite=staged(world, data, suite, "suite-norm"))
+    evaluate(ctx)
+    for row in pq.read_table(ctx.out / "items.parquet").to_pylist():
+        assert (row["prediction"], len(row["log_probs"])) == (None, len(PLACES))
 
 
 def test_curves_have_such_suites_and_there_is_no_request_of_them(world: Any, fresh: Fresh, data: Path) -> None:

@@ -13,10 +13,12 @@ from lm_eval.api.model import LM
 from lm_eval.evaluator import evaluate
 
 from ablab.errors import RunError
-from ablab.evaluate.snapshot import SnapshotTask, load
+from ablab.evaluate.snapshot import SnapshotTask, load, seed_draws
 
 RIGHT_OR_WRONG = frozenset({"acc", "acc_norm", "acc_bytes", "exact_match"})
 """Metrics that are the share of documents that were answered right."""
+MOST_PROBABLE = frozenset({"acc", "f1", "mcc"})
+"""Metrics that take the most probable option for the answer; others weigh by length, or see no single answer."""
 
 
 @dataclass(frozen=True)
@@ -44,9 +46,10 @@ class DocumentOutcome:
     group: str
     correct: bool | None
     prediction: int | None
-    """The most probable option where there are options."""
+    """The option that the metric takes for the answer; None where the log-probabilities alone do not say it."""
     value: float | None
     log_probs: tuple[float, ...]
+    """Of every text that the document asks for; of options behind their context alone."""
 
 
 @dataclass(frozen=True)
@@ -77,10 +80,11 @@ def judge(lm: LM, suite: External) -> Judged:
     scores: dict[str, float] = {}
     outcomes: list[DocumentOutcome] = []
     for name, task in suite.loaded.items():
+        seed_draws()
         report = evaluate(lm=lm, task_dict={"tasks": {name: task}}, limit=suite.tasks[name], bootstrap_iters=0)
         scores[name] = _score(report["results"][name], suite, name)
         samples = [one for one in report["samples"][name] if one["filter"] == suite.filter]
-        found = [_outcome(one, suite, name) for one in sorted(samples, key=lambda one: int(one["doc_id"]))]
+        found = [_outcome(one, suite, task) for one in sorted(samples, key=lambda one: int(one["doc_id"]))]
         _check(found, scores[name], suite, name)
         outcomes += found
     return Judged(scores, math.fsum(scores.values()) / len(scores), outcomes)
@@ -97,18 +101,21 @@ def _score(results: Mapping[str, Any], suite: External, task: str) -> float:
     return float(value)
 
 
-def _outcome(sample: Mapping[str, Any], suite: External, task: str) -> DocumentOutcome:
+def _outcome(sample: Mapping[str, Any], suite: External, task: SnapshotTask) -> DocumentOutcome:
     number = sample.get(suite.metric)
     value = float(number) if isinstance(number, bool | int | float) else None
     asked = [answer for answer in sample["filtered_resps"] if isinstance(answer, tuple | list)]
     log_probs = tuple(float(answer[0]) for answer in asked)
+    choice = task.OUTPUT_TYPE == "multiple_choice"
+    if choice:  # acc_mutual_info asks for every option without its context too, behind the others
+        log_probs = log_probs[: len(task.doc_to_choice(sample["doc"]))]
     return DocumentOutcome(
-        item=f"{suite.name}/{task}/{sample['doc_id']}",
+        item=f"{suite.name}/{task.config.task}/{sample['doc_id']}",
         suite=suite.name,
-        task=task,
+        task=task.config.task,
         group=suite.group,
         correct=None if suite.metric not in RIGHT_OR_WRONG else value == 1.0,
-        prediction=log_probs.index(max(log_probs)) if len(log_probs) > 1 else None,
+        prediction=log_probs.index(max(log_probs)) if choice and suite.metric in MOST_PROBABLE else None,
         value=value,
         log_probs=log_probs,
     )

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import tempfile
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from importlib.metadata import version
 from io import BytesIO
@@ -18,9 +19,12 @@ from pathlib import Path
 from typing import Any
 
 import datasets
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import torch
 from lm_eval.api.task import ConfigurableTask
+from lm_eval.defaults import DEFAULT_OTHER_SEED, DEFAULT_RANDOM_SEED
 from lm_eval.tasks import TaskManager
 from lm_eval.tasks._index import Entry, Kind
 from lm_eval.tasks._yaml_loader import load_yaml
@@ -30,24 +34,49 @@ from ablab.corpora.suite_lm_eval import ABOUT, read_about, snapshot_file
 from ablab.errors import InputError, RunError, did_you_mean
 from ablab.spec.suites import LmEvalTasks
 
-FEWSHOT_SEED = 1234  # lm-eval's own
 _NOT_A_TASK = ("class", "tag", "group", "task_list")  # keys of a task file that are no part of a configuration
 
 
 class SnapshotTask(ConfigurableTask):  # type: ignore[misc]
-    """A task whose documents are those of a snapshot."""
+    """A task whose documents are those of a snapshot. What a task draws while it prepares them is drawn once."""
 
     def __init__(self, config: Mapping[str, Any], documents: Mapping[str, datasets.Dataset]) -> None:
         self._documents = documents
+        self._prepared: dict[str, Any] = {}
         super().__init__(config={key: value for key, value in config.items() if key not in _NOT_A_TASK})
         if self.config.num_fewshot is None:
             self.set_config(key="num_fewshot", value=0)
-        self.set_fewshot_seed(seed=FEWSHOT_SEED)
+        self.set_fewshot_seed(seed=DEFAULT_OTHER_SEED)
 
     def download(self, dataset_kwargs: Mapping[str, Any] | None = None, **_: Any) -> None:
         """Nothing is downloaded."""
         del dataset_kwargs
         self.dataset = datasets.DatasetDict(self._documents)
+
+    def training_docs(self) -> Any:
+        return self._once("training", super().training_docs)
+
+    def validation_docs(self) -> Any:
+        return self._once("validation", super().validation_docs)
+
+    def test_docs(self) -> Any:
+        return self._once("test", super().test_docs)
+
+    def fewshot_docs(self) -> Any:
+        return self._once("fewshot", super().fewshot_docs)
+
+    def _once(self, name: str, prepare: Callable[[], Any]) -> Any:
+        """lm-eval prepares documents whenever it asks for them, and would judge answers by another draw."""
+        if name not in self._prepared:
+            self._prepared[name] = prepare()
+        return self._prepared[name]
+
+
+def seed_draws() -> None:
+    """Tasks draw from the global generators (the order of options, for example): seeded as in lm-eval's own runs."""
+    random.seed(DEFAULT_RANDOM_SEED)
+    np.random.seed(DEFAULT_OTHER_SEED)  # noqa: NPY002  (the tasks' own code draws from it)
+    torch.manual_seed(DEFAULT_OTHER_SEED)
 
 
 def load(path: Path) -> SnapshotTask:
@@ -62,6 +91,7 @@ def load(path: Path) -> SnapshotTask:
             for name in names
             if name.startswith("documents/")
         }
+        seed_draws()
         task = SnapshotTask({**config, "task": about["task"]}, documents)
     if len(task.eval_docs) != about["documents"]:
         raise RunError(f"{path.name} holds {len(task.eval_docs)} documents, but says {about['documents']}", "fetch it")
