@@ -8,12 +8,12 @@ from typing import Any
 from optuna.trial import TrialState
 from study_helper import small_design
 
-from ablab.search.outcome import Judged, Outcome, Winner, judged_json
-from ablab.search.places import study_place
+from ablab.search.outcome import Judged, Outcome, Winner
+from ablab.search.places import Place, study_place
 from ablab.search.points import drawn
 from ablab.search.publisher import publish_study
 from ablab.search.storage import CHECKPOINTS, IDENTITY, REPLICATES, TrialStorage
-from ablab.search.stored import stored_studies
+from ablab.search.stored import keep_judged, stored_studies
 from ablab.settings import Settings, load_settings
 from ablab.tracking import Tracker
 from ablab.tracking.connection import connect
@@ -39,7 +39,7 @@ def test_the_runs_of_a_study_that_goes_on_are_those_of_its_end(tmp_path: Path) -
     storage.note(trial, **{IDENTITY: "i", REPLICATES: [[9.0]], CHECKPOINTS: {0: {5: 3.0, 10: 2.5}}})
     storage.tell(trial, TrialState.COMPLETE, [9.0])
     winner = Winner(0, edits, (JUDGED,))
-    storage.judged(judged_json(Outcome("", "", "", (), (), (), (JUDGED,), (winner,))))
+    keep_judged(storage, verdict(winner))
     ended = published(settings, ended=True)
     assert {name: run.info.run_id for name, run in ended.items()} == {n: run.info.run_id for n, run in began.items()}
     assert {run.info.status for run in ended.values()} == {"FINISHED"}
@@ -58,17 +58,27 @@ def test_what_fresh_replicates_have_shown_is_shown_while_its_trial_is_the_best(t
     place = study_place(f"sqlite:///{tmp_path / 's.db'}")
     storage = TrialStorage(place, "rates@1 tiny", small_design(), data="d")
     storage.describe(ABOUT)
-    winner = Winner(0, {"schedule.learning_rate": 5e-3}, (JUDGED,))
-    storage.judged(judged_json(Outcome("", "", "", (), (), (), (JUDGED,), (winner,), notes=("why",))))
+    winners = [Winner(number, {"schedule.learning_rate": 5e-3}, (JUDGED,)) for number in range(2)]
     for number, value in enumerate((9.0, 8.0)):
         trial = storage.claim(3)
         assert trial is not None
         drawn(trial, small_design().space)
         storage.note(trial, **{IDENTITY: f"i{number}"})
         storage.tell(trial, TrialState.COMPLETE, [value])
-        (stored,) = stored_studies(place)
-        assert stored.outcome.winners == ((winner,) if number == 0 else ())
-        assert stored.outcome.notes == (("why",) if number == 0 else ())
+        assert shown(place) == ((), ())
+        keep_judged(storage, verdict(winners[number], "why"))
+        assert shown(place) == ((winners[number],), ("why",))
+    keep_judged(storage, verdict(winners[0], "of a worker that was slow"))
+    assert shown(place) == ((winners[1],), ("why",))
+
+
+def verdict(winner: Winner, *notes: str) -> Outcome:
+    return Outcome("", "", "", (), (), (), (JUDGED,), (winner,), notes)
+
+
+def shown(place: Place) -> tuple[tuple[Winner, ...], tuple[str, ...]]:
+    (stored,) = stored_studies(place)
+    return stored.outcome.winners, stored.outcome.notes
 
 
 def published(settings: Settings, *, ended: bool) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from ablab.spec.check import recipe_faults
 from ablab.spec.edit import dump, edit, paths
 from ablab.spec.metrics import metrics_of
 from ablab.spec.recipe import Recipe
-from ablab.spec.suites import BabyLMSuite, MicroworldSuites
+from ablab.spec.suites import RIGHT_OR_WRONG, BabyLMSuite, LmEvalTasks, MicroworldSuites
 
 JUDGED_BY = ("corpus", "tokenizer", "evaluation", "precision", "schedule.validation_tokens")
 """Paths that change what a trial is judged by, or that make two trials no longer comparable."""
@@ -125,6 +125,12 @@ def _objective_faults(design: StudyDesign) -> Iterator[str]:
         yield f"objective {metric!r} is listed twice; remove one"
     for suite in design.recipe.evaluation.suites:
         least = 2 * BLOCK
+        if isinstance(suite, LmEvalTasks) and suite.metric not in RIGHT_OR_WRONG:
+            yield (
+                f"evaluation.suites: {suite.name} is judged by {suite.metric}, a number for all documents, which cannot "
+                f"be divided into selection and final data; name one of {', '.join(RIGHT_OR_WRONG)}, or leave the suite "
+                "out"
+            )
         if not isinstance(suite, MicroworldSuites | BabyLMSuite):
             continue  # of others it shows when they are scored
         if suite.items_per_task is not None and suite.items_per_task < least:

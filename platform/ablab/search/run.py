@@ -13,11 +13,11 @@ from ablab.runner.interrupted import mark_interrupted
 from ablab.runner.progress import View
 from ablab.runner.publisher import Publisher
 from ablab.search.loop import Search
-from ablab.search.outcome import Outcome, judged_json
+from ablab.search.outcome import Outcome
 from ablab.search.prepare import PreparedStudy
 from ablab.search.projection import write_outcome
 from ablab.search.storage import TrialStorage
-from ablab.search.stored import stored_study
+from ablab.search.stored import keep_judged, stored_study
 from ablab.search.trial import Bench
 from ablab.settings import Settings
 
@@ -71,7 +71,7 @@ def _searched(
             except RunError:
                 _published(publisher, task(True))  # what there is; the cause is on its way
                 raise
-        storage.judged(judged_json(outcome))
+        keep_judged(storage, outcome)
         stored = stored_study(prepared.place, prepared.storage_name)
         folder = stored.folder(settings.home)
         write_outcome(folder, stored)

@@ -104,10 +104,11 @@ class TrialStorage:
         with self._failing():
             self._storage.set_study_user_attr(self._study_id, ABOUT, dict(about))
 
-    def judged(self, judged: Mapping[str, Any]) -> None:
-        """Keep what fresh replicates have shown."""
-        with self._failing():
-            self._storage.set_study_user_attr(self._study_id, JUDGED, dict(judged))
+    def judged(self, judged: Mapping[str, Any], holds: Callable[[Sequence[FrozenTrial]], bool]) -> None:
+        """Keep what fresh replicates have shown, if that holds of the trials that there are by now."""
+        with self._failing(), self.place.locked():
+            if holds(self._storage.get_all_trials(self._study_id, deepcopy=False)):
+                self._storage.set_study_user_attr(self._study_id, JUDGED, dict(judged))
 
     def trials(self) -> list[FrozenTrial]:
         with self._failing():

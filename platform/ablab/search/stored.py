@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 from pydantic import TypeAdapter
 
 from ablab.errors import InputError, did_you_mean
 from ablab.runner.results import results_folder
-from ablab.search.outcome import Judged, Outcome, Winner
+from ablab.search.outcome import Judged, Outcome, Winner, best_of, judged_json
 from ablab.search.places import Place
 from ablab.search.rows import rows_of
 from ablab.search.spec import Range
-from ablab.search.storage import ABOUT, DESIGN, JUDGED, failing_as_input_error, is_abandoned, opened
+from ablab.search.storage import ABOUT, DESIGN, JUDGED, TrialStorage, failing_as_input_error, is_abandoned, opened
 from ablab.spec.canonical import canonical_json, digest
 
 SPACE: TypeAdapter[dict[str, Range]] = TypeAdapter(dict[str, Range])
@@ -69,6 +69,16 @@ def stored_study(place: Place, name: str) -> StoredStudy:
     if name not in found:
         raise InputError(f"no study {name!r} is in {place.shown}; {did_you_mean(name, list(found))}")
     return found[name]
+
+
+def keep_judged(storage: TrialStorage, outcome: Outcome) -> None:
+    """Keep what fresh replicates have shown while they judged the best: another worker may have found a better one."""
+
+    def holds(trials: Sequence[FrozenTrial]) -> bool:
+        best = best_of(rows_of(trials, storage.design.space), storage.design.directions)
+        return {row.number for row in best} == {winner.number for winner in outcome.winners}
+
+    storage.judged(judged_json(outcome), holds)
 
 
 def _stored(storage: Any, frozen: Any) -> StoredStudy:
