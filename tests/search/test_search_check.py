@@ -10,7 +10,9 @@ from study_helper import small_design
 
 from ablab.search import Categorical, ClearlyWorse, Float, Integer, Objective, Wilcoxon
 from ablab.search.check import study_faults
-from ablab.spec import Replicate
+from ablab.spec import Replicate, edit
+from ablab.spec.edit import dump
+from ablab.spec.suites import LmEvalTasks
 from experiments.scales import tiny
 
 PAIR = (Replicate(train_seed=1, generation_seed=1), Replicate(train_seed=2, generation_seed=2))
@@ -68,6 +70,17 @@ def test_objectives_must_be_measured_and_listed_once() -> None:
     found = faults(objectives=(Objective(metric="perplexty", direction="minimize"), REASONING, REASONING))
     assert any("did you mean 'perplexity'" in fault for fault in found)
     assert any("listed twice" in fault for fault in found)
+
+
+def test_a_suite_whose_score_cannot_be_divided_is_refused_before_anything_is_trained() -> None:
+    def judged_by(metric: str) -> list[str]:
+        tasks = LmEvalTasks(name="outside", group="reasoning", tasks=("places",), limit=None, metric=metric)
+        return faults(recipe=edit(tiny(), {"evaluation.suites": [*map(dump, tiny().evaluation.suites), dump(tasks)]}))
+
+    assert judged_by("acc_norm") == []
+    (found,) = judged_by("f1")
+    assert "outside is judged by f1" in found
+    assert "name one of acc, acc_norm" in found
 
 
 def test_studies_with_several_objectives_say_that_they_cannot_prune() -> None:

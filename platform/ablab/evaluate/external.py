@@ -14,9 +14,8 @@ from lm_eval.evaluator import evaluate
 
 from ablab.errors import RunError
 from ablab.evaluate.snapshot import SnapshotTask, load, seed_draws
+from ablab.spec.suites import RIGHT_OR_WRONG
 
-RIGHT_OR_WRONG = frozenset({"acc", "acc_norm", "acc_bytes", "exact_match"})
-"""Metrics that are the share of documents that were answered right."""
 MOST_PROBABLE = frozenset({"acc", "f1", "mcc"})
 """Metrics that take the most probable option for the answer; others weigh by length, or see no single answer."""
 

@@ -50,6 +50,10 @@ class BabyLMSuite(Spec):
         return self
 
 
+RIGHT_OR_WRONG = ("acc", "acc_norm", "acc_bytes", "exact_match")
+"""Metrics of lm-eval that are the share of documents that were answered right."""
+
+
 class LmEvalTasks(Spec):
     """Tasks of lm-evaluation-harness, run by its own code on snapshots that `ablab data fetch` makes.
 
