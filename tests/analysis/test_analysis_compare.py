@@ -101,6 +101,19 @@ def test_missing_arms_and_replicates_are_listed_and_their_claims_not_run(
     assert found.score("masked", "reasoning").mean is None
 
 
+def test_no_claim_is_judged_between_arms_with_identical_corpora(
+    make_design: MakeDesign, make_claim: MakeClaim, results: Results
+) -> None:
+    claims = [make_claim(), make_claim(id="mask", arm="masked", against="mixed")]
+    found = compare(make_design(SEEDS, claims), results, identical=[frozenset({"mixed", "masked"})])
+    other, mask = found.claims
+    assert (mask.verdict, mask.p, mask.p_holm) == ("not judged", None, None)
+    assert mask.words.endswith("their corpora are identical: the manipulation did nothing")
+    assert other.p is not None
+    assert found.notes[-1].startswith("masked and mixed: their corpora are identical")
+    assert "not judged" in printed(found)
+
+
 def test_nothing_at_all_is_refused(make_design: MakeDesign) -> None:
     with pytest.raises(InputError, match="no arm has a result"):
         compare(make_design(SEEDS), {})

@@ -9,10 +9,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from ablab.analysis.corpora import MEASURES, corpora_table, corpus_rows, shrunk_sources
+from ablab.analysis.corpora import MEASURES, corpora_table, corpus_rows, identical_corpora, shrunk_sources
 from ablab.analysis.report import corpora_page, corpus_page
+from ablab.analysis.report.alike import alike_table
 from ablab.analysis.report.corpora import REAL, columns
 from ablab.analysis.report.corpus_figures import _density
 from ablab.spec import Stage
@@ -23,13 +25,14 @@ from ablab.store.executions import Roles
 HOSTILE = '<script>alert("x")</script></pre><img src=x onerror=alert(1)>'
 CORPUS = Stage("corpus", {"of": "the world"})
 SUITE = Stage("suite", {"suites": []})
+TOKENIZER = Stage("tokenizer", {"vocab_size": 300}, {"corpus": CORPUS})
 
 
 def put(store: Store, stage: Stage, result: dict[str, Any], files: Mapping[str, Any] | None = None) -> tuple[str, str]:
     attempt = store.begin(stage.kind, stage.key, Numerics())
     assert attempt is not None
     for name, content in (files or {}).items():
-        (attempt.out / name).write_text(json.dumps(content), "utf-8")
+        (attempt.out / name).write_bytes(content if isinstance(content, bytes) else json.dumps(content).encode())
     store.commit(attempt, stage.identity, result, {})
     return stage.kind, stage.key
 
@@ -57,13 +60,21 @@ def generated(
     store: Store, seed: int, strength: float, texts: Sequence[tuple[str, str]], **by_step: list[Any]
 ) -> dict[str, tuple[str, str]]:
     """A generate and a describe stage, by role."""
-    params = {"generation_seed": seed, "decoding": {"strength": strength}}
-    stage = Stage("generate", params, {"corpus": CORPUS})
+    params = {"generation_seed": seed, "decoding": {"strength": strength}, "prompts": {"tokens": 1, "new_tokens": 2}}
+    stage = Stage("generate", params, {"corpus": CORPUS, "tokenizer": TOKENIZER})
+    new = [[5, 6], [5, 7], [8, 6], [8, 8]] if strength else [[5, 6]] * 4
+    words = np.array([[seed, *words] for words in new], "<u2").tobytes()
     steps: dict[str, Any] = {"sampled": [4, 4], "head_size": [10.0 * seed, 20.0], "argmax_changed": None}
     steps |= {"kl_good_nats": [0.5, None]} | by_step
     result = {"tokens": 8, "head_size_mean": 15.0, "argmax_changed": None, "kl_good_nats": 0.5, "compression": 2.0}
+    result |= {"probe": {"from_good": 0.5, "from_masked": 0.25, "good_from_bad": 0.125}, "dtype": "uint16"}
     result |= {"repeated_4grams": 0.0, "good_step": 20, "bad_step": None, "sequences": 4, "prompts": 2}
-    made = put(store, stage, result | {"duplicates_removed": 0}, {"steps.json": steps})
+    made = put(
+        store,
+        stage,
+        result | {"duplicates_removed": 0},
+        {"steps.json": steps, "sequences.bin": words, "train.parquet": texts[0][1].encode()},
+    )
     described = Stage("describe", {"world_seeds": []}, {"corpus": stage, "real": CORPUS, "suite": SUITE})
     samples = [{"id": name, "text": text} for name, text in texts]
     return {"generate": made, "describe": put(store, described, description(seed, 0.5), {"samples.json": samples})}
@@ -99,6 +110,21 @@ def test_every_different_corpus_of_an_arm_counts_once(store: Store, roles: Roles
     assert rows["other"].numbers["mean_words"] == 1.0
     assert list(rows["one"].numbers) == [name for name in MEASURES if name != "argmax_changed"]
     assert [row["held_out_overlap"] for row in corpora_table(roles, store)] == [{"test": 0.5}] * 3
+
+
+def test_arms_are_compared_up_to_the_first_word_that_differs(store: Store, roles: Roles) -> None:
+    table = alike_table(list(roles), roles, store)
+    assert table is not None
+    assert table.rows == (("one, same", "other", "37.5 %", "25.0 %"),)  # the second replicate has another seed
+    assert alike_table(["one", "same"], roles, store) is None
+
+
+def test_different_generations_of_equal_words_and_text_are_identical(store: Store) -> None:
+    one, two = generated(store, 1, 0.5, [("0/0", "a")]), generated(store, 1, 1.0, [("0/0", "a")])
+    other_text, other_words = generated(store, 1, 2.0, [("0/0", "b")]), generated(store, 3, 1.0, [("0/0", "a")])
+    roles = {"one": [one], "two": [two], "same": [one], "text": [other_text], "words": [other_words], "real": [{}]}
+    assert set(identical_corpora(roles, store)) == {frozenset({"one", "two"}), frozenset({"two", "same"})}
+    assert identical_corpora({"one": [one, {}], "two": [{}, two]}, store) == []  # of different replicates
 
 
 def test_arms_that_share_their_corpora_are_one_column_behind_the_real_text(store: Store, roles: Roles) -> None:
@@ -138,6 +164,8 @@ def test_texts_of_one_prompt_stand_next_to_each_other_and_are_never_elements(
     assert "<strong>The ca</strong>rt" in html
     assert html.index("Sequence 0") < html.index("Sequence 1") < html.index("Sequence 2")
     assert "nothing is known of their overlap: ewok." in html
+    assert "probe: distance from GOOD" in html
+    assert "words before the first difference" in html
     assert [path.name for path in figures if path.suffix == ".png"] == ["corpus-steps.png", "corpus-lengths.png"]
 
 

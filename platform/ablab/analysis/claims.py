@@ -3,12 +3,13 @@
 A claim says that the difference lies beyond its margin: above it (greater), below its negative (less), or either
 (different). It is supported when the whole 95 % interval is what the claim says, contradicted when no value in it
 is, inconclusive otherwise. With margin 0 that is: the interval lies on the claim's side of 0, on the other, or
-on both; 'different' with margin 0 cannot be contradicted, as no interval shows that nothing differs.
+on both; 'different' with margin 0 cannot be contradicted, as no interval shows that nothing differs. Between arms whose
+corpora are identical no claim is judged.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from ablab.analysis.comparison import ClaimResult, Effect, Interval, Verdict
 from ablab.analysis.paired import p_beyond
@@ -16,23 +17,34 @@ from ablab.analysis.students import holm
 from ablab.spec.ablation import Claim
 
 ALPHA = 0.05
+IDENTICAL = "their corpora are identical: the manipulation did nothing"
 
 
-def judge(claims: Sequence[Claim], effects: Sequence[Effect], replicates: int) -> tuple[ClaimResult, ...]:
-    """A verdict for every claim. Holm's family is all declared claims; one that was not run counts as p = 1.
+def judge(
+    claims: Sequence[Claim],
+    effects: Sequence[Effect],
+    replicates: int,
+    identical: Collection[frozenset[str]] = (),
+) -> tuple[ClaimResult, ...]:
+    """A verdict for every claim. Holm's family is all declared claims; one not run or not judged counts as p = 1.
 
     Args:
         claims: of one design.
         effects: must hold each claim's (arm, against, metric) unless it was not run.
         replicates: how many an effect rests on when every result is there.
+        identical: pairs of arms whose corpora are the same words.
     """
     found = {(effect.arm, effect.against, effect.metric): effect for effect in effects}
     matched = [found.get((claim.arm, claim.against, claim.metric)) for claim in claims]
-    p_values = [claim_p(claim, effect) for claim, effect in zip(claims, matched, strict=True)]
+    void = [frozenset({claim.arm, claim.against}) in identical for claim in claims]
+    p_values = [
+        None if is_void else claim_p(claim, effect)
+        for claim, effect, is_void in zip(claims, matched, void, strict=True)
+    ]
     adjusted = holm([1.0 if p is None else p for p in p_values])
     return tuple(
-        _result(claim, effect, p, None if p is None else p_holm, replicates)
-        for claim, effect, p, p_holm in zip(claims, matched, p_values, adjusted, strict=True)
+        _result(claim, effect, p, None if p is None else p_holm, replicates, is_void)
+        for claim, effect, p, p_holm, is_void in zip(claims, matched, p_values, adjusted, void, strict=True)
     )
 
 
@@ -69,8 +81,10 @@ def claim_p(claim: Claim, effect: Effect | None) -> float | None:
     return p_beyond(effect.estimate, edge, effect.interval)
 
 
-def _result(claim: Claim, effect: Effect | None, p: float | None, p_holm: float | None, replicates: int) -> ClaimResult:
-    found = verdict(claim, effect)
+def _result(
+    claim: Claim, effect: Effect | None, p: float | None, p_holm: float | None, replicates: int, is_void: bool
+) -> ClaimResult:
+    found: Verdict = "not judged" if is_void else verdict(claim, effect)
     return ClaimResult(
         id=claim.id,
         statement=claim.statement,
@@ -88,6 +102,8 @@ def _result(claim: Claim, effect: Effect | None, p: float | None, p_holm: float 
 
 
 def _words(claim: Claim, effect: Effect | None, found: Verdict, p_holm: float | None, replicates: int) -> str:
+    if found == "not judged":
+        return f"not judged: {claim.arm} and {claim.against}: {IDENTICAL}"
     if effect is None:
         return f"not run: {claim.arm} and {claim.against} have no results to pair"
     unit = effect.unit if effect.unit == "%" else f" {effect.unit}"

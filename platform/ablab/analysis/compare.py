@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
-from ablab.analysis.claims import judge
+from ablab.analysis.claims import IDENTICAL, judge
 from ablab.analysis.comparable import check_comparable
 from ablab.analysis.comparison import Comparison, Effect, Kind, Metric, Reference, Score
 from ablab.analysis.components import components, crossed_block
@@ -34,6 +34,7 @@ def compare(
     floor: Path | None = None,
     models: Mapping[str, Sequence[Path]] | None = None,
     curves: Mapping[str, Sequence[Path | None]] | None = None,
+    identical: Collection[frozenset[str]] = (),
 ) -> Comparison:
     """Every arm against the control, and every claim's two arms, in every suite, group, the aggregate and perplexity.
 
@@ -44,6 +45,7 @@ def compare(
         models: evaluate directories of models that are no arm, by name ('GOOD', 'BAD step 500'); scores of several
             under one name are averaged.
         curves: curve directories by arm and position, for the study's own checkpoint rule beside everything else.
+        identical: pairs of arms whose corpora are the same words; no claim between them is judged.
 
     Raises:
         InputError: an arm or a number of replicates is not the design's, a directory cannot be read, or results
@@ -63,6 +65,7 @@ def compare(
         others=others,
         notes=(*design_notes(design, rows), *_component_notes(design)),
         claims=design.claims,
+        identical=identical,
     )
     found = tabulate(board, suite_groups(design.recipe))
     looks = {
@@ -86,6 +89,8 @@ class Board:
     others: Mapping[str, Sequence[ReplicateResult]]
     notes: tuple[str, ...]
     claims: tuple[Claim, ...] = ()
+    identical: Collection[frozenset[str]] = ()
+    """Pairs of arms whose corpora are the same words."""
 
 
 def tabulate(board: Board, declared: Mapping[str, str]) -> Comparison:
@@ -119,11 +124,11 @@ def tabulate(board: Board, declared: Mapping[str, str]) -> Comparison:
         scores=tuple(_score(arm, metric) for arm in board.arms for metric in metrics),
         references=tuple(_reference(name, several, metrics) for name, several in board.others.items()),
         effects=effects,
-        claims=judge(board.claims, effects, len(rows)),
+        claims=judge(board.claims, effects, len(rows), board.identical),
         relative=tuple(one for one in relative if one is not None),
         components=tuple(one for one in found if one is not None),
         missing=tuple(label for label, result in pairs if result is None),
-        notes=(*board.notes, *_metric_notes(first)),
+        notes=(*board.notes, *_identical_notes(board.identical), *_metric_notes(first)),
     )
 
 
@@ -262,6 +267,11 @@ def design_notes(design: Design, rows: Sequence[Sequence[int]]) -> Iterator[str]
         yield "replicates share generated corpora: intervals speak of these corpora, not of ones generated anew"
     if not all(recipe.good.per_replicate for recipe in made):
         yield "all synthetic text comes from one GOOD model: intervals speak of this model, not of one trained anew"
+
+
+def _identical_notes(identical: Collection[frozenset[str]]) -> Iterator[str]:
+    for pair in identical:
+        yield f"{' and '.join(sorted(pair))}: {IDENTICAL}; no claim between them is judged"
 
 
 def _metric_notes(result: ReplicateResult) -> Iterator[str]:

@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Kind = Literal["suite", "group", "aggregate", "perplexity"]
-Verdict = Literal["supported", "contradicted", "inconclusive", "not run"]
+Verdict = Literal["supported", "contradicted", "inconclusive", "not judged", "not run"]
+"""'not judged': the arms were trained on the same words, so whatever differs says nothing about the claim."""
 Inference = Literal[
     "new items and replicates", "new replicates and right-or-wrong items", "new replicates", "new items"
 ]
@@ -127,7 +128,7 @@ class OracleEffect:
     """The study's bootstrap; None where answers are not right or wrong."""
     high: float | None
     held_out: float
-    """With held-out selection, of the same suites and replicates."""
+    """With held-out selection, of the same suites, items and replicates (all items where none is right or wrong)."""
 
 
 @dataclass(frozen=True)
@@ -143,6 +144,8 @@ class Oracle:
     """Best of the steps, by arm and suite."""
     effects: tuple[OracleEffect, ...]
     relative: tuple[RelativeChange, ...]
+    notes: tuple[str, ...] = ()
+    """What a reader must know of these curves."""
 
 
 @dataclass(frozen=True)

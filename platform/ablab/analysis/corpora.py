@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from statistics import fmean
 from typing import Any
 
@@ -27,6 +28,10 @@ def whole(value: float) -> str:
 
 def _tenths(value: float) -> str:
     return f"{value:.1f}"
+
+
+def _thousandths(value: float) -> str:
+    return f"{value:z.3f}"  # z: rounding leaves no minus before 0
 
 
 @dataclass(frozen=True)
@@ -54,12 +59,16 @@ MEASURES: Mapping[str, Measure] = {
     "compression": Measure("bytes per compressed byte", lambda value: f"{value:.2f}"),
     "head_size_mean": Measure("words in the plausible head", _tenths, "head size"),
     "argmax_changed": Measure("best word changed", percent, "best word changed"),
-    "kl_good_nats": Measure("KL from GOOD, nats", lambda value: f"{round(value, 3) + 0.0:.3f}"),  # no minus before 0
+    "kl_good_nats": Measure("KL from GOOD, nats", _thousandths),
+    "from_good": Measure("probe: distance from GOOD", _thousandths),
+    "from_masked": Measure("probe: distance from strength 0", _thousandths),
+    "good_from_bad": Measure("probe: distance of GOOD and BAD", _thousandths),
     "true_statements": Measure("true statements", percent, "true statements"),
 }
 """By the names under which `corpus_numbers` gives them, in the order in which they are shown."""
 
 GENERATED = ("tokens", "head_size_mean", "argmax_changed", "kl_good_nats", "repeated_4grams", "compression")
+PROBE = ("from_good", "from_masked", "good_from_bad")
 DESCRIBED = ("documents", "mean_words", "distinct_1", "distinct_2", "distinct_3", "overlap_13gram", "evaluation_13gram")
 
 
@@ -75,6 +84,7 @@ class CorpusRow:
 def corpus_numbers(generated: Mapping[str, Any], described: Mapping[str, Any]) -> dict[str, float]:
     """From the results of the stages generate ({} for real text) and describe; what they lack is left out."""
     numbers = {name: generated.get(name) for name in GENERATED} | {name: described.get(name) for name in DESCRIBED}
+    numbers |= {name: (generated.get("probe") or {}).get(name) for name in PROBE}
     numbers["median_words"] = (described.get("lengths") or {}).get("median")
     overlap = described.get("overlap") or {}
     numbers |= {"overlap_train": overlap.get("train"), "overlap_seed": overlap.get("seed")}
@@ -122,6 +132,23 @@ def corpora_table(roles: Roles, store: Store) -> list[dict[str, Any]]:
         overlap = store.result(*corpus)["overlap"] if store.has(*corpus) else {}
         rows.append({"arm": row.arm, "corpora": row.corpora, **row.numbers, "held_out_overlap": overlap})
     return rows
+
+
+def identical_corpora(roles: Roles, store: Store) -> list[frozenset[str]]:
+    """Pairs of arms of which different generations of one replicate made the same: what sets them apart did nothing.
+
+    Arms of one generation seed draw with the same random numbers, so distributions that are one in effect give the same
+    words. The text counts too: keeping prompts and removing duplicates change it alone.
+    """
+    made: dict[tuple[int, str, str], dict[str, str]] = {}  # key by arm
+    for arm, replicates in roles.items():
+        for position, one in enumerate(replicates):
+            if "generate" in one and store.has(*one["generate"]):
+                files = store.manifest(*one["generate"])["files"]
+                words, text = (files[name]["sha256"] for name in ("sequences.bin", "train.parquet"))
+                made.setdefault((position, words, text), {})[arm] = one["generate"][1]
+    pairs = (pair for keys in made.values() for pair in combinations(keys.items(), 2))
+    return list(dict.fromkeys(frozenset({one, other}) for (one, key), (other, another) in pairs if key != another))
 
 
 def shrunk_sources(roles: Roles, store: Store) -> list[str]:

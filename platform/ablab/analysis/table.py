@@ -26,7 +26,13 @@ from ablab.analysis.comparison import (
 from ablab.analysis.study import MU_DELTA_REL, STUDY_SUITES
 from ablab.spec.metrics import PERPLEXITY
 
-VERDICT_STYLES = {"supported": "bold green", "contradicted": "bold red", "inconclusive": "yellow", "not run": "dim"}
+VERDICT_STYLES = {
+    "supported": "bold green",
+    "contradicted": "bold red",
+    "inconclusive": "yellow",
+    "not judged": "bold red",
+    "not run": "dim",
+}
 SEPARATION = 2  # between columns: the box's own blank, and one of padding
 HEADER_WIDTH = 12  # a longer name is broken at its hyphens and underscores
 NOTHING_THERE = "-"
@@ -237,7 +243,7 @@ def oracle_title(found: Oracle) -> str:
 ORACLE_CAUTION = (
     "Differences in points, in brackets the study's bootstrap (items drawn again, bounds averaged over seeds). The "
     "best of noisy scores is too high for every arm, so these numbers are compared with none above, and no verdict "
-    "rests on them. 'Held-out': the same suites and replicates with the checkpoint selected beforehand."
+    "rests on them. 'Held-out': the same suites, items and replicates with the checkpoint selected beforehand."
 )
 
 
@@ -269,7 +275,8 @@ def _print_oracle(comparison: Comparison, console: Console) -> None:
     console.print(Text(oracle_title(found), style="bold"))
     rows, columns = _oracle_columns(found)
     _print_blocks(console, Grid(rows, tuple(columns), frozenset({len(rows) - 2})))
-    console.print(Padding(Text(ORACLE_CAUTION, style="dim"), (0, 0, 0, 2), expand=False))
+    for line in (ORACLE_CAUTION, *(f"Note: {note}" for note in found.notes)):
+        console.print(Padding(Text(line, style="dim"), (0, 0, 0, 2), expand=False))
 
 
 def _remarks(comparison: Comparison) -> Iterator[str]:

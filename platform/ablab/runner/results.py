@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ablab.analysis import Comparison, compare
-from ablab.analysis.corpora import shrunk_sources
+from ablab.analysis.corpora import identical_corpora, shrunk_sources
 from ablab.errors import RunError
 from ablab.runner.plan import Plan
 from ablab.spec.ablation import Design, differing_paths
@@ -40,7 +40,8 @@ def compare_roles(design: Design, roles: Roles, store: Store) -> Comparison:
         for name, stages in reference_stages(design, roles).items()
     }
     curves = evaluated(design, roles, store, "curve")
-    found = compare(design, evaluated(design, roles, store), floor=floor, models=models, curves=curves)
+    results, same = evaluated(design, roles, store), identical_corpora(roles, store)
+    found = compare(design, results, floor=floor, models=models, curves=curves, identical=same)
     return replace(found, notes=(*found.notes, *shrunk_sources(roles, store)))
 
 

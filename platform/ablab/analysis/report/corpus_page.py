@@ -7,6 +7,7 @@ from itertools import takewhile
 from pathlib import Path
 
 from ablab.analysis.corpora import percent
+from ablab.analysis.report.alike import alike_table
 from ablab.analysis.report.background import measures_table
 from ablab.analysis.report.contents import NOTHING
 from ablab.analysis.report.corpora import REAL, Column, columns, corpus_column
@@ -34,7 +35,7 @@ def corpora_page(
     if not found:
         return ()
     head = f'<h1>{escaped(title)}: corpora</h1>\n<p class="question">{escaped(question)}</p>'
-    return _write(folder, CORPORA_PAGE, f"Corpora of {title}", head, found, ())
+    return _write(folder, CORPORA_PAGE, f"Corpora of {title}", head, found, alike=alike_table(arms, roles, store))
 
 
 def corpus_page(key: str, label: str, store: Store, folder: Path) -> tuple[Path, ...]:
@@ -47,30 +48,39 @@ def corpus_page(key: str, label: str, store: Store, folder: Path) -> tuple[Path,
     kind = "corpus" if real else "generate"
     column = corpus_column(REAL if real else f"{kind} {inputs['corpus'][:8]}", [key], store)
     head = f'<h1>{escaped(column.name.capitalize())}</h1>\n<p class="version">{escaped(label)}</p>'
-    return _write(folder, CORPUS_PAGE, column.name, head, (column,), (_manifest(kind, inputs["corpus"], store),))
+    return _write(folder, CORPUS_PAGE, column.name, head, (column,), _manifest(kind, inputs["corpus"], store))
 
 
 def _write(
-    folder: Path, name: str, title: str, head: str, found: Sequence[Column], more: Sequence[Table]
+    folder: Path,
+    name: str,
+    title: str,
+    head: str,
+    found: Sequence[Column],
+    manifest: Table | None = None,
+    alike: Table | None = None,
 ) -> tuple[Path, ...]:
     drawn = draw_corpora(found, folder / "figures")
     page = folder / name
-    page.write_text(frame(title, head, _sections(found, drawn, more)), encoding="utf-8")
+    page.write_text(frame(title, head, _sections(found, drawn, manifest, alike)), encoding="utf-8")
     return (page, *(path for one in drawn for path in one.paths))
 
 
-def _sections(found: Sequence[Column], drawn: Sequence[Drawn], more: Sequence[Table]) -> Iterator[tuple[str, str, str]]:
+def _sections(
+    found: Sequence[Column], drawn: Sequence[Drawn], manifest: Table | None, alike: Table | None
+) -> Iterator[tuple[str, str, str]]:
     """(id, heading, HTML); empty where there is nothing."""
     pictures = {one.name: figure(one) for one in drawn}
     several = any(one.row.corpora > 1 for one in found)
     title = "Mean over the corpora of an arm" if several else "Measures"
     yield "numbers", "Numbers", tables(measures_table([one.row for one in found], title, _number_notes(found)))
+    yield "alike", "In common", tables(alike)
     yield "steps", "By step", pictures.get("corpus-steps", "")
     yield "lengths", "Lengths", pictures.get("corpus-lengths", "")
     yield "evaluation", "Evaluation text", tables(_evaluation_table(found))
     yield "samples", "Samples", _samples(found)
     yield "made", "How they were made", tables(_declared_table(found))
-    yield "manifest", "Manifest", f'<div class="mono">{tables(*more)}</div>' if more else ""
+    yield "manifest", "Manifest", f'<div class="mono">{tables(manifest)}</div>' if manifest else ""
 
 
 def _number_notes(found: Sequence[Column]) -> list[str]:
@@ -80,6 +90,12 @@ def _number_notes(found: Sequence[Column]) -> list[str]:
             "13-grams of real, training and prompt text: share of the corpus's distinct 13-grams of words that the "
             "train or seed split, the train split, the seed split of the real corpus holds; where prompts are kept, "
             "they are prompt text. Evaluation 13-grams: share of theirs that the corpus holds."
+        )
+    if any("from_good" in one.row.numbers for one in found):
+        notes.append(
+            "Probe: mean total variation (0 to 1) over the first steps of the first sequences, before the corpus was "
+            "generated: from the declared distribution to GOOD's own and to the same at strength 0, and between the "
+            "two models."
         )
     if any("true_statements" in one.row.numbers for one in found):
         notes.append("True statements: of those that can be decided, the share that is true of the microworld.")

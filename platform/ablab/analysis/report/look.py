@@ -43,6 +43,7 @@ tr.headline > * { font-weight: 600; }
 .verdict::before { content: attr(data-sign) " "; }
 .supported .verdict { color: var(--yes); } .contradicted .verdict { color: var(--no); }
 .inconclusive .verdict { color: var(--maybe); } .not-run .verdict { color: var(--dim); }
+.not-judged .verdict { color: var(--no); }
 .claims p { margin: 0; }
 figure { margin: 1.2rem 0; }
 figure img { max-width: 100%; height: auto; display: block; }

@@ -12,7 +12,7 @@ from ablab.analysis.report.frame import escaped, figure, frame, tables
 from ablab.analysis.report.material import Material, Samples
 from ablab.analysis.report.tables import to_html
 
-SIGNS = {"supported": "✓", "contradicted": "✗", "inconclusive": "~", "not run": "–"}
+SIGNS = {"supported": "✓", "contradicted": "✗", "inconclusive": "~", "not judged": "!", "not run": "–"}
 PINNED = (
     "Pinned before results: a run recorded itself under a pinned version that holds this very claim, before the first "
     "evaluation began that completes a pair of the claim's arms. Written afterwards: anything else. Times are those "
