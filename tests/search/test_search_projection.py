@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from study_helper import small_design
 from ablab.search.outcome import Judged, Outcome, Winner
 from ablab.search.places import Place, study_place
 from ablab.search.points import drawn
+from ablab.search.projection import outcome_line
 from ablab.search.publisher import publish_study
 from ablab.search.storage import CHECKPOINTS, IDENTITY, REPLICATES, TrialStorage
 from ablab.search.stored import keep_judged, stored_studies
@@ -70,6 +72,14 @@ def test_what_fresh_replicates_have_shown_is_shown_while_its_trial_is_the_best(t
         assert shown(place) == ((winners[number],), ("why",))
     keep_judged(storage, verdict(winners[0], "of a worker that was slow"))
     assert shown(place) == ((winners[1],), ("why",))
+
+
+def test_a_winner_that_is_the_base_is_said_to_be_it() -> None:
+    same = replace(JUDGED, change=0.0, change_low=0.0, change_high=0.0)
+    better = verdict(Winner(1, {}, (JUDGED,)))
+    base = verdict(Winner(0, {}, (same,)))
+    assert (JUDGED.against_base, same.against_base) == ("-1 % [-2, +0]", "the base itself")
+    assert outcome_line(base) == f"the base is the best: {outcome_line(better).replace('trial 1', 'trial 0')}"
 
 
 def verdict(winner: Winner, *notes: str) -> Outcome:

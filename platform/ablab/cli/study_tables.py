@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -157,23 +158,15 @@ def _print_fresh(outcome: Outcome) -> None:
         if winner.dominated_by:
             others = ", ".join(map(str, winner.dominated_by))
             print(f"trial {winner.number} is no longer on the front: on final data trial {others} dominates it")
-    if outcome.winners and all(one.change == 0.0 for winner in outcome.winners for one in winner.judged):
+    if outcome.base_is_best():
         print("The base itself is best so far: nothing that was searched beats it.")
         return
     values = {path: canonical_json(value) for winner in outcome.winners[:1] for path, value in winner.edits.items()}
     if len(outcome.winners) == 1:
-        print("Use it: " + " ".join(f"--set {path}={_quoted(value)}" for path, value in values.items()))
+        print("Use it: " + " ".join(f"--set {path}={shlex.quote(value)}" for path, value in values.items()))
 
 
 def _fresh_cells(name: str, one: Judged) -> list[str]:
-    unit = " %" if one.metric == "perplexity" else ""
-    change = "" if one.change is None else f"{one.change:+.3g}{unit}"
-    if one.change_low is not None and one.change_high is not None:
-        change += f" [{one.change_low:+.3g}, {one.change_high:+.3g}]"
     searched = "" if one.searched is None else f"{one.searched:.4g}"
     interval = f"[{one.low:.4g}, {one.high:.4g}]"
-    return [name, one.metric, searched, f"{one.reselected:.4g}", f"{one.value:.4g}", interval, change]
-
-
-def _quoted(value: str) -> str:
-    return f"'{value}'" if any(sign in value for sign in "{[ ") else value
+    return [name, one.metric, searched, f"{one.reselected:.4g}", f"{one.value:.4g}", interval, one.against_base]

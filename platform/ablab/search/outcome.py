@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from ablab.spec.metrics import PERPLEXITY
+
 State = Literal["complete", "pruned", "failed", "running", "waiting"]
 
 
@@ -63,6 +65,22 @@ class Judged:
         """Mean over fresh replicates on final data."""
         return statistics.fmean(self.fresh)
 
+    @property
+    def against_base(self) -> str:
+        """'-1.2 % [-2, -0.4]', or that it is the base; empty of the base."""
+        if self.change is None:
+            return ""
+        if self.is_base:
+            return "the base itself"
+        words = f"{self.change:+.3g}{' %' if self.metric == PERPLEXITY else ''}"
+        known = self.change_low is not None and self.change_high is not None
+        return f"{words} [{self.change_low:+.3g}, {self.change_high:+.3g}]" if known else words
+
+    @property
+    def is_base(self) -> bool:
+        """A winner whose recipe is the base has its stages, so it differs in nothing."""
+        return self.change == 0.0 and not self.change_low and not self.change_high
+
 
 @dataclass(frozen=True)
 class Winner:
@@ -92,6 +110,10 @@ class Outcome:
 
     def best(self) -> tuple[TrialRow, ...]:
         return best_of(self.rows, self.directions)
+
+    def base_is_best(self) -> bool:
+        """Whether fresh replicates judged no other winner than the base."""
+        return bool(self.winners) and all(one.is_base for winner in self.winners for one in winner.judged)
 
     def seconds(self) -> float:
         return sum(row.seconds for row in self.rows)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ablab.search.outcome import outcome_json
+from ablab.search.outcome import Judged, Outcome, outcome_json
 from ablab.search.stored import StoredStudy
 from ablab.spec.canonical import canonical_json
 from ablab.store.files import write_json
@@ -33,7 +33,6 @@ def study_view(stored: StoredStudy, folder: Path, *, ended: bool) -> StudyView:
     """What MLflow shows. folder: of its files. ended: whether or not trials are running, this command has ended."""
     data = outcome_json(stored.outcome)
     metrics, rows = data["metrics"], [row for row in data["rows"] if row["state"] != "waiting"]
-    line = outcome_line(data)
     files = [folder / OUTCOME, *sorted((folder / FIGURES).glob("*.png"))]
     return StudyView(
         id=stored.name,
@@ -41,8 +40,8 @@ def study_view(stored: StoredStudy, folder: Path, *, ended: bool) -> StudyView:
         label=data["label"],
         scale=data["scale"],
         question=data["question"],
-        outcome_line=line,
-        description_md=_description(data),
+        outcome_line=outcome_line(stored.outcome),
+        description_md=_description(stored.outcome),
         status="running" if not ended else "finished" if data["winners"] else "interrupted",
         started_ms=min((row["began_ms"] for row in rows), default=0),
         finished_ms=max((row["ended_ms"] or 0 for row in rows), default=0) if ended else None,
@@ -53,19 +52,19 @@ def study_view(stored: StoredStudy, folder: Path, *, ended: bool) -> StudyView:
     )
 
 
-def outcome_line(data: Mapping[str, Any]) -> str:
+def outcome_line(outcome: Outcome) -> str:
     """'trial 7: perplexity 41.2 searched, 42.0 [41.1, 42.9] on fresh replicates'."""
-    if not data["winners"]:
-        return f"{len(data['rows'])} trials so far"
+    if not outcome.winners:
+        return f"{len(outcome.rows)} trials so far"
     words = []
-    for winner in data["winners"]:
+    for winner in outcome.winners:
         judged = ", ".join(
-            f"{one['metric']} {one['searched']:.4g} searched, "
-            f"{one['value']:.4g} [{one['low']:.4g}, {one['high']:.4g}] on fresh replicates"
-            for one in winner["judged"]
+            f"{one.metric} {one.searched:.4g} searched, {one.value:.4g} [{one.low:.4g}, {one.high:.4g}] "
+            "on fresh replicates"
+            for one in winner.judged
         )
-        words.append(f"trial {winner['number']}: {judged}")
-    return "; ".join(words)
+        words.append(f"trial {winner.number}: {judged}")
+    return ("the base is the best: " if outcome.base_is_best() else "") + "; ".join(words)
 
 
 def _trial(row: Mapping[str, Any], metrics: list[str], best: bool) -> TrialView:
@@ -114,27 +113,23 @@ def _parent_metrics(data: Mapping[str, Any]) -> dict[str, float]:
     return found
 
 
-def _description(data: Mapping[str, Any]) -> str:
-    lines = [f"**{data['question']}**", ""]
-    if data["winners"]:
+def _description(outcome: Outcome) -> str:
+    lines = [f"**{outcome.question}**", ""]
+    if outcome.winners:
         lines += [
             "Searched: selection data, replicates of the search. Fresh: final data, replicates with other seeds.",
             "",
             "| | metric | searched | fresh seeds, selection data | fresh seeds, final data | 95 % | against the base |",
             "|---|---|---|---|---|---|---|",
         ]
-        lines += [_line("base", one) for one in data["base"]]
-        lines += [_line(f"trial {w['number']}", one) for w in data["winners"] for one in w["judged"]]
-    name = data["label"]
-    return "\n".join([*lines, "", f"`run-study {name} --scale {data['scale']}`", *data["notes"]])
+        lines += [_line("base", one) for one in outcome.base]
+        lines += [_line(f"trial {winner.number}", one) for winner in outcome.winners for one in winner.judged]
+    return "\n".join([*lines, "", f"`run-study {outcome.label} --scale {outcome.scale}`", *outcome.notes])
 
 
-def _line(name: str, one: Mapping[str, Any]) -> str:
-    searched = "" if one["searched"] is None else f"{one['searched']:.4g}"
-    change = "" if one["change"] is None else f"{one['change']:+.3g}"
-    if one["change_low"] is not None:
-        change += f" [{one['change_low']:+.3g}, {one['change_high']:+.3g}]"
+def _line(name: str, one: Judged) -> str:
+    searched = "" if one.searched is None else f"{one.searched:.4g}"
     return (
-        f"| {name} | {one['metric']} | {searched} | {one['reselected']:.4g} | {one['value']:.4g} "
-        f"| [{one['low']:.4g}, {one['high']:.4g}] | {change} |"
+        f"| {name} | {one.metric} | {searched} | {one.reselected:.4g} | {one.value:.4g} "
+        f"| [{one.low:.4g}, {one.high:.4g}] | {one.against_base} |"
     )
