@@ -127,8 +127,8 @@ def _objective_faults(design: StudyDesign) -> Iterator[str]:
         least = 2 * BLOCK
         if isinstance(suite, LmEvalTasks) and suite.metric not in RIGHT_OR_WRONG:
             yield (
-                f"evaluation.suites: {suite.name} is judged by {suite.metric}, which is not right or wrong by document, "
-                f"so it cannot be divided into selection and final data; name one of {', '.join(RIGHT_OR_WRONG)}, or "
+                f"evaluation.suites: {suite.name} is judged by {suite.metric}, which is not right or wrong by document "
+                f"and cannot be divided into selection and final data; name one of {', '.join(RIGHT_OR_WRONG)}, or "
                 "leave the suite out"
             )
         if not isinstance(suite, MicroworldSuites | BabyLMSuite):
