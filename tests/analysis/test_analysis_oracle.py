@@ -125,6 +125,39 @@ def test_oracle_selection_is_labelled_wherever_it_is_shown(comparison: Compariso
     assert len(rows) == 5
 
 
+def test_held_out_is_of_the_items_that_the_curves_hold(
+    write_curve: Callable[..., Path], write_result: Callable[..., Path], random_answers: Callable[..., Any]
+) -> None:
+    arms, curves, wanted = [], {}, {}
+    for seed, name in enumerate(("real", "mixed")):
+        whole = random_answers(seed)
+        first = {suite: {task: list(right)[:7] for task, right in tasks.items()} for suite, tasks in whole.items()}
+        arms.append(ArmResults(name, (load_result(write_result(whole)),)))
+        curves[name] = [load_curve(write_curve([first] * 3))]
+        wanted[name] = {s: np.mean([100 * np.mean(right) for right in tasks.values()]) for s, tasks in first.items()}
+    found = oracle(arms, curves, "real", list(GROUPS), set())
+    assert found is not None
+    for effect in found.effects[:-1]:
+        assert effect.held_out == pytest.approx(wanted["mixed"][effect.metric] - wanted["real"][effect.metric])
+        assert effect.held_out == pytest.approx(effect.estimate)  # the same model at every step
+    assert found.notes == ()
+
+
+def test_arms_that_were_looked_at_more_or_less_often_are_named(
+    write_curve: Callable[..., Path], write_result: Callable[..., Path], random_answers: Callable[..., Any]
+) -> None:
+    answers = random_answers(1)
+    arms = [ArmResults(name, (load_result(write_result(answers)),)) for name in ("real", "mixed")]
+    curves = {
+        "real": [load_curve(write_curve([answers] * 3))],
+        "mixed": [load_curve(write_curve([answers] * 2, STEPS[:2]))],
+    }
+    found = oracle(arms, curves, "real", list(GROUPS), set())
+    assert found is not None
+    (note,) = found.notes
+    assert "real 3, mixed 2" in note
+
+
 def test_without_learning_curves_nothing_is_said_of_an_oracle(
     make_design: Callable[..., Design], write_result: Callable[..., Path], random_answers: Callable[..., Any]
 ) -> None:

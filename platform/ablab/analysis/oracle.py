@@ -13,6 +13,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ablab.analysis.comparable import check_comparable
 from ablab.analysis.comparison import Oracle, OracleEffect, Score
@@ -82,7 +83,10 @@ def oracle(
     suites = [suite for suite in declared if suite in present[0].scores]
     studied = [suite for suite in suites if suite in official]  # a curve may be over some suites alone
     others = [arm for arm in best.values() if arm.arm != control] if control in best else []
-    held = {arm.arm: arm for arm in arms}
+    held = {
+        name: ArmResults(name, tuple(None if c is None or r is None else on_items_of(c, r) for c, r in pairs))
+        for name, pairs in both.items()
+    }
     relative = [relative_change(arm, best[control], suites, studied) for arm in others]
     return Oracle(
         steps=max(steps, key=len),
@@ -91,7 +95,47 @@ def oracle(
             effect for arm in others for effect in _effects(arm, best[control], held[arm.arm], held[control], suites)
         ),
         relative=tuple(one for one in relative if one is not None),
+        notes=tuple(_notes(both, suites)),
     )
+
+
+def on_items_of(curve: CurveResult, judged: ReplicateResult) -> ReplicateResult:
+    """The same replicate with held-out selection, scored on the items that the curve looked at.
+
+    Suites without right answers keep the score of all their items: it is no mean over items.
+    """
+    kept = np.isin(judged.items, curve.items)
+    scores = dict(judged.scores)
+    for name in curve.suites:
+        if curve.judged(name):
+            here = {task: judged.correct[kept & _is_task(judged, name, task)] for task in scores[name].tasks}
+            tasks = {task: 100.0 * float(answers.mean()) for task, answers in here.items()}
+            weights = scores[name].task_weights()
+            total = sum(weight * tasks[task] for task, weight in weights.items())
+            scores[name] = replace(scores[name], score=total, tasks=tasks)
+    return replace(judged, scores=scores)
+
+
+def _is_task(result: ReplicateResult, suite: str, task: str) -> NDArray[np.bool_]:
+    return np.asarray((result.suites == suite) & (result.tasks == task), dtype=np.bool_)
+
+
+def _notes(
+    both: Mapping[str, Sequence[tuple[CurveResult | None, ReplicateResult | None]]], suites: Sequence[str]
+) -> Iterator[str]:
+    pairs = {name: [(c, r) for c, r in several if c is not None and r is not None] for name, several in both.items()}
+    looks = {name: sorted({len(c.steps) for c, _ in several}) for name, several in pairs.items() if several}
+    if len({count for counts in looks.values() for count in counts}) > 1:
+        listed = ", ".join(f"{name} {' or '.join(map(str, counts))}" for name, counts in looks.items())
+        yield f"the best of more checkpoints is higher, and these were looked at: {listed}; do not compare them"
+    every = [pair for several in pairs.values() for pair in several]
+    shortened = [
+        suite
+        for suite in suites
+        if any(not c.judged(suite) and (c.of_suite == suite).sum() < (r.suites == suite).sum() for c, r in every)
+    ]
+    if shortened:
+        yield f"of {', '.join(shortened)} the curves hold the first items of every task, and 'held-out' all"
 
 
 def _score(arm: ArmResults, suite: str) -> Score:

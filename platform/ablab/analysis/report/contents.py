@@ -186,7 +186,8 @@ def oracle_table(material: Material) -> Table | None:
             rows.append((arm, effect.metric, f"{effect.estimate:+z.2f}", interval, f"{effect.held_out:+z.2f}"))
         rows.append((arm, f"{relative[arm].name}, %", _number(relative[arm].mean, "+z.2f"), "", ""))
     head = ("arm", "suite", "oracle", "study's bootstrap", "held-out")
-    return Table("oracle", oracle_title(found), head, tuple(rows), left=2, notes=(ORACLE_CAUTION,))
+    notes = tuple(f"{note[0].upper()}{note[1:]}." for note in found.notes)
+    return Table("oracle", oracle_title(found), head, tuple(rows), left=2, notes=(ORACLE_CAUTION, *notes))
 
 
 def components_table(material: Material) -> Table | None:
