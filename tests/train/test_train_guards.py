@@ -17,6 +17,7 @@ from ablab.errors import RunError
 from ablab.spec.placement import Numerics
 from ablab.store.context import StageContext
 from ablab.train.data import Batches
+from ablab.train.engine import Engine
 from ablab.train.memory import is_out_of_memory, micro_batches, telling_what_fits
 from ablab.train.settings import read_settings
 from ablab.train.stage import train
@@ -76,6 +77,23 @@ def test_the_largest_micro_batch_that_works_is_named(make_context: MakeContext, 
     ):
         attempt(4)
     assert tried == ([4, 2] if limit else [4, 2, 1])
+
+
+def test_of_several_ranks_none_tries_what_the_others_would_have_to_take_part_in(make_context: MakeContext) -> None:
+    settings = read_settings(make_context())
+    with pytest.raises(RunError, match="micro_batch=2 might fit"), telling_what_fits(settings, None):
+        raise MemoryError("no room")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there the model would go to a GPU")
+def test_a_rank_alone_tells_deepspeed_the_gpu_of_its_device(
+    make_context: MakeContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    settings = read_settings(make_context(numerics=Numerics(device="cuda:1")))
+    with pytest.raises(RunError, match="'cuda:1', but DeepSpeed works on 'cpu'"):
+        Engine(settings)
+    assert os.environ["LOCAL_RANK"] == "1"
 
 
 def test_other_errors_are_not_taken_for_a_lack_of_memory(make_context: MakeContext) -> None:

@@ -57,7 +57,7 @@ class Engine:
     """A freshly initialised model, its optimizer and schedule. A context manager; leaves nothing behind."""
 
     def __init__(self, settings: TrainSettings, ranks: Ranks = ALONE) -> None:
-        deepspeed = _deepspeed(settings.device)
+        deepspeed = _deepspeed(settings.device, alone=ranks.size == 1)
         self._settings = settings
         self.ranks = ranks
         self.config = llama_config(settings.model, settings.vocab_size)
@@ -90,7 +90,9 @@ class Engine:
 
     def step(self, blocks: NDArray[np.int64]) -> StepReport:
         """One optimizer step on blocks [B, T + 1], of which every rank takes an equal part; the loss is in fp32."""
-        told = telling_what_fits(self._settings, lambda size: self.attempt(blocks[:size]))
+        # Of several ranks the others wait for this one in a step, so nothing can be tried in which they take part.
+        attempt = (lambda size: self.attempt(blocks[:size])) if self.ranks.size == 1 else None
+        told = telling_what_fits(self._settings, attempt)
         with told, telling_what_did_not_compile():
             return self._step(blocks)
 
@@ -204,13 +206,14 @@ def _absent(module: str) -> Iterator[None]:
         del sys.modules[module]
 
 
-def _deepspeed(device: str) -> Any:
+def _deepspeed(device: str, *, alone: bool) -> Any:
     """The deepspeed module, ready for one rank in this process; set up once per process."""
     if importlib.util.find_spec("deepspeed") is None:
         raise RunError("training needs the package deepspeed, which is not installed", "pip install 'deepspeed>=0.19'")
     if device == "cpu":
         os.environ["DS_ACCELERATOR"] = "cpu"
-    os.environ.setdefault("LOCAL_RANK", "0")
+    if alone:  # else who started the ranks has told each its own
+        os.environ["LOCAL_RANK"] = device.partition(":")[2] or "0"  # the GPU that DeepSpeed puts the model on
     with contextlib.redirect_stdout(sys.stderr), _absent("mlflow"):  # stdout belongs to the caller
         import deepspeed
         from deepspeed.accelerator import get_accelerator

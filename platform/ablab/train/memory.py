@@ -22,10 +22,11 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 @contextmanager
-def telling_what_fits(settings: TrainSettings, attempt: Callable[[int], None]) -> Iterator[None]:
+def telling_what_fits(settings: TrainSettings, attempt: Callable[[int], None] | None) -> Iterator[None]:
     """Turns running out of memory into a `RunError` that names the largest micro-batch for which `attempt` works.
 
-    `attempt(micro_batch)` does what a step needs most memory for. The training cannot go on after it.
+    `attempt(micro_batch)` does what a step needs most memory for. The training cannot go on after it. Without it the
+    next smaller micro-batch is named.
     """
     try:
         yield
@@ -34,9 +35,12 @@ def telling_what_fits(settings: TrainSettings, attempt: Callable[[int], None]) -
         if not is_out_of_memory(error):
             raise
         cause = str(error).splitlines()[0]
-    fits = largest_that_fits(settings, attempt, settings.micro_batch - 1)
-    if fits is not None:
-        remedy = f"micro_batch={fits} would fit: --numerics micro_batch={fits}"
+    if attempt is None:
+        smaller, verb = next(micro_batches(settings, settings.micro_batch - 1), None), "might"
+    else:
+        smaller, verb = largest_that_fits(settings, attempt, settings.micro_batch - 1), "would"
+    if smaller is not None:
+        remedy = f"micro_batch={smaller} {verb} fit: --numerics micro_batch={smaller}"
     else:
         remedy = (
             "not even micro_batch=1 would fit: try --numerics activation_checkpointing=true, offload_optimizer=true, "
