@@ -20,6 +20,7 @@ from ablab.errors import InputError, RunError
 from ablab.models.llama import load_checkpoint
 from ablab.spec.placement import Numerics
 from ablab.store.context import StageContext
+from ablab.train import launch
 from ablab.train.launch import Rank, watch
 from ablab.train.settings import read_settings
 from ablab.train.stage import train
@@ -27,7 +28,7 @@ from ablab.train.stage import train
 MakeContext = Callable[..., StageContext]
 DigestFiles = Callable[[Path], dict[str, str]]
 SCRIPT = Path(__file__).parent / "several_ranks.py"
-PARTS = [("fp32", 0), ("fp32", 1), ("fp32", 2), ("fp32", 3), ("bf16", 1), ("bf16", 3)]
+PARTS = [("fp32", 0), ("fp32", 1), ("fp32", 2), ("fp32", 3), ("bf16", 1), ("bf16", 2), ("bf16", 3)]
 LONGER = {"schedule": {"steps": 30, "validation_tokens": 96}}  # six blocks: the last turn is of one rank alone
 TWO = Numerics(ranks=2, micro_batch=1, threads=2)
 
@@ -166,6 +167,31 @@ def test_a_rank_that_dies_is_named_and_takes_the_others_with_it(make_context: Ma
         train(ctx)
     killer.join()
     assert not any(map(alive, seen))
+
+
+FAILING = """
+from ablab.errors import RunError
+from ablab.train.engine import Engine
+from ablab.train.rank import main
+step = Engine._step
+def without_room(self, blocks):
+    if self.ranks.rank == 1:
+        raise MemoryError("no room")
+    return step(self, blocks)
+Engine._step = without_room
+"""
+
+
+def test_what_goes_wrong_in_another_rank_than_the_first_is_told_with_its_remedy(
+    make_context: MakeContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first waits for it in a collective meanwhile."""
+    (tmp_path / "failing_rank.py").write_text(FAILING)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(launch, "RANK", "failing_rank")
+    with pytest.raises(RunError, match=r"out of memory at micro_batch=2 .*no room") as failed:
+        train(make_context(numerics=TWO.model_copy(update={"micro_batch": 2})))
+    assert failed.value.remedy == "micro_batch=1 might fit: --numerics micro_batch=1"
 
 
 def watched(ctx: StageContext, first: str, second: str = "") -> dict[str, Any]:

@@ -37,7 +37,7 @@ END_S = 30.0  # for ranks to notice that they are to stop
 def train_on_hosts(ctx: StageContext, hostfile: Path) -> dict[str, Any]:
     """`train` in as many processes as the hostfile has slots; the result of rank 0.
 
-    Raises what rank 0 raised, or RunError when the launcher ended without a result or a rank fell silent.
+    Raises what a rank raised, or RunError when the launcher ended without a result or a rank fell silent.
     """
     hosts = parse_hostfile(hostfile.read_text(encoding="utf-8"), str(hostfile))
     ranks = sum(hosts.values())
@@ -50,7 +50,11 @@ def train_on_hosts(ctx: StageContext, hostfile: Path) -> dict[str, Any]:
     store.set("task", json.dumps(context_as_task(ctx)))
     with _launched(_command(hostfile, hosts, address, store.port), ctx, store) as launcher:
         ended = _listen(store, launcher, ctx, ranks)
-        if code := launcher.wait():
+        try:
+            code = launcher.wait(END_S)
+        except subprocess.TimeoutExpired:
+            code = 0  # the result is there; what hangs behind it is ended now
+        if code:
             raise _failed(code)
     return taken(ended, ctx)
 

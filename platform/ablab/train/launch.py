@@ -22,6 +22,7 @@ from ablab.store.children import context_as_task, describe_exit, start
 from ablab.store.context import StageContext
 
 MEETING = "meeting-"  # beginning of the name of the file that ranks meet at
+RANK = "ablab.train.rank"  # module whose `main` is a rank
 
 
 @dataclass
@@ -31,12 +32,13 @@ class Rank:
     number: int
     process: subprocess.Popen[bytes]
     events: IO[bytes]
+    half_line: bytes = b""
 
 
 def train_together(ctx: StageContext, ranks: int) -> dict[str, Any]:
     """`train` in `ranks` processes; the result of rank 0, which writes all files and fills `ctx.costs`.
 
-    Raises what rank 0 raised, or RunError naming a rank that died; all others are ended then.
+    Raises what a rank raised, or RunError naming a rank that died; all others are ended then.
     """
     for old in ctx.work.glob(f"{MEETING}*"):
         old.unlink()
@@ -60,33 +62,36 @@ def _start(running: ExitStack, number: int, task: dict[str, Any], ctx: StageCont
     event_read, event_write = os.pipe()
     events = running.enter_context(os.fdopen(event_read, "rb"))
     try:
-        process = start(running, f"ablab.train.rank:main({event_write})", task, threads, (event_write,))
+        process = start(running, f"{RANK}:main({event_write})", task, threads, (event_write,))
     finally:
         os.close(event_write)
     return Rank(number, process, events)
 
 
 def watch(started: list[Rank], ctx: StageContext) -> dict[str, Any]:
-    """Pass on progress until rank 0 says how it ended. Raises when it failed, or another rank died before."""
+    """Pass on progress until rank 0 says how it ended. Raises what a rank raised, or that one died before."""
     with selectors.DefaultSelector() as selector:
         for rank in started:
             selector.register(rank.events, selectors.EVENT_READ, rank)
         while True:
+            ended = []
             for ready, _ in selector.select():
                 one: Rank = ready.data
-                line = one.events.readline()
-                if not line.endswith(b"\n"):  # its pipe is closed: it has ended
+                read = os.read(one.events.fileno(), 65_536)  # a buffer would hide lines from the selector
+                *lines, one.half_line = (one.half_line + read).split(b"\n")
+                for event in map(json.loads, lines):
+                    if heard(event, ctx):
+                        return dict(event)
+                if not read:  # its pipe is closed: it has ended
                     selector.unregister(one.events)
-                    if one.number == 0 or one.process.wait() != 0:
-                        raise _died(one, len(started))
-                    continue
-                event = json.loads(line)
-                if heard(event, ctx):
-                    return dict(event)
+                    ended.append(one)
+            for one in ended:  # behind what all have told: it may have ended because of another that failed
+                if one.number == 0 or one.process.wait() != 0:
+                    raise _died(one, len(started))
 
 
 def heard(event: dict[str, Any], ctx: StageContext) -> bool:
-    """Pass on an event of rank 0; True for its last one, the result. Raises what it raised."""
+    """Pass on an event of a rank; True for the last one of rank 0, the result. Raises what the rank raised."""
     if "progress" in event:
         ctx.progress(*event["progress"])
     elif "measured" in event:

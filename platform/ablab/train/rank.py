@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
 import threading
@@ -46,10 +45,9 @@ def main_launched() -> None:
     threading.Thread(target=_end_with_store, args=(_client(*where), rank), daemon=True).start()
     store = _client(*where)
     task = json.loads(store.get("task")) | {"rank": rank}
-    numbers = itertools.count()
 
     def send(event: dict[str, Any]) -> None:
-        store.set(f"event/{next(numbers)}", json.dumps(event))
+        store.set(f"event/{store.add('events', 1) - 1}", json.dumps(event))  # of all ranks, in one order
 
     if where[0].startswith("127."):
         _stay_on_loopback()
@@ -74,22 +72,19 @@ def _end_with_store(store: Any, rank: int) -> None:
 
 
 def _train(task: dict[str, Any], group: Group, send: Send) -> None:
-    """Train as one of the group. All ranks find the same; the first one tells it."""
-    tell = send if group.first else _nowhere
-    ctx = _context(task, tell)
+    """Train as one of the group. The first one tells what comes of it, every one what goes wrong with it: a rank alone
+    may have no room, and the others wait for it then."""
+    ctx = _context(task, send)
     try:
         result = train_as(group, ctx)
-        tell({"result": result, "costs": ctx.costs, "record": ctx.record})
+        if group.first:
+            send({"result": result, "costs": ctx.costs, "record": ctx.record})
     except InputError as error:
-        tell({"input": list(error.faults)})
+        send({"input": list(error.faults)})
     except RunError as error:
         message = str(error).removesuffix(f"\n{error.remedy}") if error.remedy else str(error)
-        tell({"failed": message, "remedy": error.remedy})
+        send({"failed": message, "remedy": error.remedy})
     torch.distributed.destroy_process_group()
-
-
-def _nowhere(event: dict[str, Any]) -> None:
-    pass
 
 
 def join(rank: int, size: int, meeting: str, device: str) -> Group:
