@@ -7,7 +7,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 
 class AblabError(Exception):
@@ -32,6 +33,15 @@ class RunError(AblabError):
     def __init__(self, message: str, remedy: str = "") -> None:
         self.remedy = remedy
         super().__init__(f"{message}\n{remedy}" if remedy else message)
+
+
+@contextmanager
+def collecting(faults: list[str]) -> Iterator[None]:
+    """Adds the faults of an `InputError` to `faults` and goes on behind the block."""
+    try:
+        yield
+    except InputError as error:
+        faults += [fault for fault in error.faults if fault not in faults]
 
 
 def did_you_mean(name: str, known: Sequence[str]) -> str:

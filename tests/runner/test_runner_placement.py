@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from ablab.errors import InputError
-from ablab.runner import prepare
-from ablab.runner.prepare import check_machine, default_placement
+from ablab.runner import machine
+from ablab.runner.machine import check_machine, default_placement
 from ablab.spec.placement import Numerics, Placement
 from ablab.store import Store
 
@@ -36,7 +36,7 @@ def test_gpus_are_those_that_cuda_would_show(visible: str | None, count: int, mo
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     devices = [Path("/dev") / name for name in ("nvidia0", "nvidia1", "nvidiactl")]
     monkeypatch.setattr(Path, "glob", lambda _folder, _pattern: iter(devices))
-    assert prepare.gpus() == count
+    assert machine.gpus() == count
 
 
 def test_a_hostfile_gives_one_rank_to_every_slot(tmp_path: Path) -> None:
@@ -61,7 +61,7 @@ def test_a_hostfile_gives_one_rank_to_every_slot(tmp_path: Path) -> None:
 def test_devices_that_are_not_there_are_told_before_the_run(
     there: int, numerics: Numerics, told: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(prepare, "gpus", lambda: there)
+    monkeypatch.setattr(machine, "gpus", lambda: there)
     with pytest.raises(InputError, match=told):
         check_machine(Placement(numerics=numerics))
     check_machine(Placement())

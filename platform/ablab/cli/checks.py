@@ -19,7 +19,7 @@ from packaging.specifiers import SpecifierSet
 
 import ablab
 from ablab.errors import did_you_mean
-from ablab.runner.prepare import has_gpu
+from ablab.runner.machine import has_gpu
 from ablab.settings import Settings
 
 State = Literal["ok", "warn", "fail"]

@@ -12,8 +12,8 @@ from ablab.analysis.across import Source, compare_across
 from ablab.analysis.corpora import corpora_table
 from ablab.cli.common import console, edits_of, print_json
 from ablab.cli.tables import print_corpora
-from ablab.errors import InputError
-from ablab.runner.prepare import collecting, open_store, prepare
+from ablab.errors import InputError, collecting
+from ablab.runner.prepare import open_store, prepare
 from ablab.runner.recorded import prepared_roles, recorded_by_id
 from ablab.runner.results import compare_roles, evaluated, results_folder
 from ablab.settings import Settings, load_settings

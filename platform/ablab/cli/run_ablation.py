@@ -22,7 +22,7 @@ from ablab.cli.common import (
     typed,
 )
 from ablab.cli.completion import completed_by
-from ablab.errors import RunError
+from ablab.errors import RunError, collecting
 from ablab.runner.line import duration, quantity
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def _main() -> int:
     from ablab.settings import load_settings
 
     arguments = parsed(parser())
-    from ablab.runner.prepare import Part, collecting, prepare
+    from ablab.runner.prepare import Part, prepare
 
     settings = load_settings()
     faults: list[str] = []

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ablab.cli import completion
 from ablab.cli.common import Parser, add_generation_workers, add_json, edits_of, guarded, parsed, print_json
 from ablab.cli.completion import completed_by
-from ablab.errors import RunError
+from ablab.errors import RunError, collecting
 
 if TYPE_CHECKING:
     from ablab.search.outcome import Outcome
@@ -29,7 +29,6 @@ def main() -> None:
 
 
 def _main() -> int:
-    from ablab.runner.prepare import collecting
     from ablab.search.prepare import prepare_study
     from ablab.settings import load_settings
 

@@ -6,11 +6,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from ablab.errors import InputError
+from ablab.errors import InputError, collecting
 from ablab.registry.declarations import load_declarations
 from ablab.registry.registry import open_registry
+from ablab.runner.machine import check_machine, default_placement
 from ablab.runner.plan import Plan, make_plan
-from ablab.runner.prepare import check_machine, collecting, default_placement, open_store, resolver_of
+from ablab.runner.prepare import open_store, resolver_of
 from ablab.search.check import study_faults
 from ablab.search.declared import ChosenStudy, choose_study
 from ablab.search.places import Place, study_place
