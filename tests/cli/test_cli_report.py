@@ -220,6 +220,31 @@ def test_claims_of_an_empty_store_are_none(ablab: Invoke) -> None:
     assert json.loads(ablab("claims", "--json")[1])["designs"] == []
 
 
+def test_a_design_with_a_damaged_stage_is_named_in_its_place_and_the_others_are_told(
+    ablab: Invoke, design: Design, store: Store
+) -> None:
+    evaluated(store, "real", SECONDS)
+    write_execution(store.root, run_of(design, "shares@1", roles={"real": [{"evaluate": EVALUATED["real"]}]}))
+    damaged = ("evaluate", "3" * 64)
+    store.directory(*damaged).mkdir()
+    lost = {"started": SECONDS, "files": {"result.json": {"sha256": "0" * 64, "bytes": 1}}, "numerics": {}, "costs": {}}
+    write_json(store.directory(*damaged) / "manifest.json", lost)
+    roles = {"real": [{"evaluate": damaged}]}
+    write_execution(store.root, run_of(design, "earlier@1", id="b2" * 16, ablation="earlier", roles=roles))
+    code, out, err = ablab("claims")
+    assert code == 1
+    assert out.index("earlier@1 at tiny") < out.index("its claims cannot be told") < out.index("shares@1 at tiny")
+    assert "earlier@1 at tiny: evaluate 333333333333 is damaged" in err
+    assert "shares@1 at tiny: " in err  # refused for another reason, and told as well
+    assert not store.has(*damaged)
+
+
+def test_trials_of_a_study_are_no_ablation_with_claims(ablab: Invoke, design: Design, store: Store) -> None:
+    evaluated(store, "real", SECONDS)
+    write_execution(store.root, run_of(design, "rates@1", study="rates"))
+    assert ablab("claims")[:2] == (0, "No ablation has results; `run-ablation NAME` runs one.\n")
+
+
 def test_a_report_of_a_real_run_is_built_twice_alike_and_changes_nothing(
     ablab: Invoke, tmp_path_factory: pytest.TempPathFactory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
