@@ -123,6 +123,19 @@ def test_a_claim_that_was_pinned_after_its_pair_is_written_afterwards(
     assert status(recorded([earlier, run_of(design, "shares@1")]), store, project) == AFTERWARDS
 
 
+def test_a_claim_that_was_pinned_between_a_run_and_its_computation_anew_is_written_afterwards(
+    design: Design, store: Store, project: Path
+) -> None:
+    evaluated(store, "real", SECONDS + 1.0)  # removed after the first run, and computed again
+    evaluated(store, "mixed", SECONDS + 1.0)
+    day = "2025-01-01T00:00:00+00:00"
+    earlier = run_of(design, "shares@dev", id="b2" * 16, started_at=day, finished_at=day)
+    pinned = run_of(design, "shares@1", finished_at="2025-01-03T00:00:00+00:00")
+    assert status(recorded([earlier, pinned]), store, project) == AFTERWARDS
+    assert status(recorded([replace(earlier, status="failed"), pinned]), store, project) == BEFORE
+    assert status(recorded([pinned]), store, project) == BEFORE
+
+
 def test_a_claim_of_a_version_that_is_not_pinned_is_written_afterwards(
     design: Design, store: Store, project: Path
 ) -> None:

@@ -19,7 +19,8 @@ from ablab.store.executions import read_executions
 
 HOW = (
     "Pinned before results: a run recorded itself under a pinned version that holds the claim, before the first\n"
-    "evaluation began that completes a pair of its arms; else written afterwards."
+    "evaluation began that completes a pair of its arms, and before a run with such a pair finished; else written\n"
+    "afterwards."
 )
 
 

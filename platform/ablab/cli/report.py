@@ -29,7 +29,7 @@ FOLDER = "report"
 
 
 def report(arguments: argparse.Namespace) -> None:
-    """Build the report of a recorded design; the store is only read."""
+    """Build the report of a recorded design. The store is read; a stage that is found to be damaged is set aside."""
     out = Path(arguments.out) if arguments.out else None
     if out is not None:
         _check_out(out)

@@ -1,6 +1,7 @@
 """Designs that were run, from the records of executions: what a report and `ablab claims` are made of.
 
-Neither data nor declarations are needed, and nothing is written.
+Neither data nor declarations are needed, and nothing is written; a stage that is found to be damaged is set aside, so
+that the next run computes it anew.
 """
 
 from __future__ import annotations
@@ -164,15 +165,17 @@ def claim_records(found: Recorded, store: Store, project: Path) -> dict[str, Cla
     """By claim, whether it was pinned before its results.
 
     It was, when a run recorded itself under a pinned version that holds this very claim before the first evaluation
-    began that completes a pair of the claim's arms. A run records itself as `name@<n>` only while the declaration
-    equals the pinned file, and every evaluation records when it began; both are times of the machines that ran them.
+    began that completes a pair of the claim's arms, and before any run of the design with such a pair finished (its
+    evaluations may have been removed since, and computed again later). A run records itself as `name@<n>` only while
+    the declaration equals the pinned file, and every evaluation records when it began; all are times of the machines
+    that ran them.
     """
     return {claim.id: _claim_record(claim, found, store, project) for claim in found.design.claims}
 
 
 def _claim_record(claim: Claim, found: Recorded, store: Store, project: Path) -> ClaimRecord:
     pinned = next((record for record in found.records if _pins(claim, record, project)), None)
-    first = _first_pair(claim, found.roles, store)
+    first = _first_pair(claim, found, store)
     if first is None:
         return ClaimRecord(NO_RESULTS, f"pinned as {pinned.label}" if pinned else "not pinned")
     if pinned is None:
@@ -195,14 +198,25 @@ def _pins(claim: Claim, record: Execution, project: Path) -> bool:
     return design is not None and claim in design.claims
 
 
-def _first_pair(claim: Claim, roles: Roles, store: Store) -> float | None:
-    """When the claim's difference could be known first: the earliest moment at which both of a pair were begun."""
-    moments = []
+def _first_pair(claim: Claim, found: Recorded, store: Store) -> float | None:
+    """When the claim's difference could be known first: the earliest moment at which both of a pair were begun, or a
+    run had finished that has both. None where the store holds no pair."""
+    moments = [
+        max(float(store.manifest(*stage)["started"]) for stage in pair)
+        for pair in _pairs(claim, found.roles)
+        if all(store.has(*stage) for stage in pair)
+    ]
+    if not moments:
+        return None
+    ended = [r.finished_at for r in found.records if r.status == "finished" and any(_pairs(claim, r.roles))]
+    return min([*moments, *(_seconds(moment) for moment in ended if moment is not None)])
+
+
+def _pairs(claim: Claim, roles: Roles) -> Iterator[tuple[tuple[str, str], tuple[str, str]]]:
+    """The evaluations of both arms, replicate by replicate."""
     for one, other in zip(roles.get(claim.arm, ()), roles.get(claim.against, ()), strict=False):
-        stages = [replicate["evaluate"] for replicate in (one, other) if "evaluate" in replicate]
-        if len(stages) == 2 and all(store.has(*stage) for stage in stages):
-            moments.append(max(float(store.manifest(*stage)["started"]) for stage in stages))
-    return min(moments, default=None)
+        if "evaluate" in one and "evaluate" in other:
+            yield one["evaluate"], other["evaluate"]
 
 
 def _seconds(moment: str) -> float:
