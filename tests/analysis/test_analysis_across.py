@@ -62,6 +62,16 @@ def test_a_shared_control_is_named_once(make_source: Callable[..., Source]) -> N
     assert "the same computation is named once: masks@dev:real is shares@1:real" in found.notes
 
 
+def test_replicates_of_two_sources_with_one_training_seed_are_said_to_be_averaged(
+    make_source: Callable[..., Source],
+) -> None:
+    one, other = make_source("shares@1", 0), make_source("masks@dev", 50, seeds=[(1, 7), (3, 3)])
+    joined = "t1-g1, t1-g7 of several sources share training seed 1: averaged, they count as one"
+    assert joined in compare_across([one, other]).notes
+    apart = make_source("masks@dev", 50, seeds=[(4, 7), (3, 3)])
+    assert not any("share training seed" in note for note in compare_across([one, apart]).notes)
+
+
 def test_only_replicates_of_equal_seeds_are_paired(make_source: Callable[..., Source]) -> None:
     one, other = make_source("shares@1", 0), make_source("masks@dev", 50, seeds=[(2, 2), (3, 3)])
     found = compare_across([one, other])

@@ -54,7 +54,9 @@ def compare_across(sources: Sequence[Source]) -> Comparison:
         replicates=replicates,
         official=official_suites(first.design),
         others={},
-        notes=tuple(dict.fromkeys([*notes, *_pairing(arms, control), *_shared(sources, arms)])),
+        notes=tuple(
+            dict.fromkeys([*notes, *_joined(sources, replicates), *_pairing(arms, control), *_shared(sources, arms)])
+        ),
     )
     return replace(tabulate(board, suite_groups(first.design.recipe)), missing=tuple(_missing(sources)))
 
@@ -101,6 +103,16 @@ def _is_one(one: Found, other: Found) -> bool:
     """True when they share replicates, and of each the result."""
     shared = one.keys() & other.keys()
     return bool(shared) and all(one[replicate] == other[replicate] for replicate in shared)
+
+
+def _joined(sources: Sequence[Source], replicates: Sequence[Replicate]) -> Iterator[str]:
+    """Replicates of several sources that share a training seed, which no source says of itself."""
+    alone = [set(source.design.replicates) for source in sources]
+    for row in rows_of(replicates):
+        several = [replicates[position] for position in row]
+        if not any(set(several) <= known for known in alone):
+            names = ", ".join(replicate.name for replicate in several)
+            yield f"{names} of several sources share training seed {several[0].train_seed}: averaged, they count as one"
 
 
 def _pairing(arms: Mapping[str, Found], control: str) -> Iterator[str]:
