@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,9 @@ from typing import Any
 import pytest
 
 from ablab.runner import publisher
-from ablab.runner.publisher import Desk
+from ablab.runner.estimate import Estimate
+from ablab.runner.plan import PlannedStage, Use
+from ablab.runner.publisher import Desk, Publisher
 from ablab.settings import Settings
 from ablab.spec import Stage
 from ablab.spec.placement import Numerics
@@ -69,6 +72,13 @@ def history(settings: Settings, name: str) -> list[tuple[int, float]]:
     return sorted((metric.step, metric.value) for metric in client.get_metric_history(run.info.run_id, name))
 
 
+def shown(settings: Settings) -> bool:
+    """MLflow has a run of `STAGE`."""
+    client = connect(settings.tracking_uri)
+    experiment = client.get_experiment_by_name(STAGES)
+    return experiment is not None and bool(client.search_runs([experiment.experiment_id]))
+
+
 def the_run(client: Any) -> Any:
     experiment = client.get_experiment_by_name(STAGES)
     assert len(client.search_runs([experiment.experiment_id])) == 1
@@ -121,6 +131,29 @@ def test_a_resumed_training_goes_on_with_its_run_and_repeats_no_step(settings: S
     training.store.discard(training.attempt)
     assert [step for step, _ in history(settings, "train_loss_nats")] == [1, 2, 3, 4, 5]
     assert [step for step, _ in history(settings, "tokens_per_second")] == [1, 2, 3, 4, 5]
+
+
+def test_a_training_that_ends_without_a_result_is_shown_as_killed_until_it_goes_on(
+    settings: Settings,
+) -> None:
+    training = Training(Path(settings.store))
+    training.steps(1, 2)
+    connect(settings.tracking_uri)  # makes its tables
+    with Publisher(settings, settings.home / "publisher.log") as process:
+        process.stage_started(
+            PlannedStage(STAGE, [Use("real-only", 0, "model")], "new", "", Estimate(0.0, 0.0, 0.0, 0.0))
+        )
+        while not shown(settings):
+            time.sleep(0.05)
+    run = the_run(connect(settings.tracking_uri))
+    assert run.info.status == "KILLED"
+    training.steps(3)
+    with Desk(training.store, Tracker.of(settings)) as desk:
+        desk.follow(TASK)
+        desk.work()
+    again = the_run(connect(settings.tracking_uri))
+    assert (again.info.run_id, again.info.status) == (run.info.run_id, "RUNNING")
+    training.store.discard(training.attempt)
 
 
 def test_a_run_that_showed_other_values_than_the_stage_has_is_made_anew(settings: Settings) -> None:

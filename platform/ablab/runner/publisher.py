@@ -9,7 +9,8 @@ import os
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -35,6 +36,7 @@ PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT
 SILENT_S = 600.0  # a publisher that says nothing for so long is given up
 TURN_S = 0.5  # between two looks at trainings that go on
 LIVE_S = 5.0  # between two sendings of their curves
+LEAVE_S = 10.0  # at most so long the end of a run waits until MLflow shows its trainings as ended
 RETRY_S = 10.0  # until MLflow is tried again after it failed
 
 PublishWhole = Callable[[tracking.Tracker, Store, Settings, dict[str, Any]], str]
@@ -48,6 +50,8 @@ class Publisher:
         self._settings, self._log, self._module = settings, log, module
         self._events: Queue[tuple[WorkerProcess, dict[str, Any]]] = Queue()
         self._process: WorkerProcess | None = None
+        self._going_on: set[str] = set()
+        """Keys of the trainings that are shown and have not finished."""
 
     def __enter__(self) -> Publisher:
         return self
@@ -55,16 +59,25 @@ class Publisher:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._process is not None:
+        if self._process is None:
+            return
+        try:
+            if self._going_on and not self._process.ended:
+                self._send({"leave": sorted(self._going_on)})
+                with suppress(Empty):
+                    self._events.get(timeout=LEAVE_S)
+        finally:
             self._process.kill()
 
     def stage_done(self, planned: PlannedStage) -> None:
         """Publish one stage, some time soon. If that fails, `publish` sends it again with all others."""
+        self._going_on.discard(planned.key)
         self._send({"stage": [planned.stage.kind, planned.key], "label": planned.title})
 
     def stage_started(self, planned: PlannedStage) -> None:
         """Show a training while it goes on."""
         if planned.stage.kind == "train":
+            self._going_on.add(planned.key)
             self._send({"follow": planned.key, "identity": planned.stage.identity, "label": planned.title})
 
     def publish(self, execution: str) -> None:
@@ -127,6 +140,9 @@ def serve_tasks(task_pipe: int, event_pipe: int, publish: PublishWhole) -> None:
                 desk.follow(task)
             elif "stage" in task:
                 desk.stages.append(task)
+            elif "leave" in task:
+                desk.leave(task["leave"])
+                send({"left": task["leave"]})
             elif task.get("soon"):
                 desk.soon = partial(publish, desk.tracker, desk.store, settings, task)
             else:
@@ -189,6 +205,15 @@ class Desk:
         except AblabError as error:
             print(f"{error}; trying again in {RETRY_S:.0f} s", file=sys.stderr, flush=True)
             self._due = time.monotonic() + RETRY_S
+
+    def leave(self, keys: Iterable[str]) -> None:
+        """These trainings have ended without a result: interrupted, failed or pruned."""
+        try:
+            for run in (self._live[key] for key in keys if key in self._live):
+                run.read()
+                self.tracker.leave_live(run)
+        except AblabError as error:
+            print(error, file=sys.stderr, flush=True)
 
     def send_stages(self) -> None:
         """Send finished stages, each behind what it told before. Raises `RunError` when MLflow fails."""

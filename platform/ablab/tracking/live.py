@@ -61,6 +61,11 @@ class LiveRun:
                 self._steps.add(row["step"])
                 self.waiting.append(list(curve_points(row, row["time_ms"])))
 
+    @property
+    def shown(self) -> bool:
+        """MLflow has a run of it that is open."""
+        return self._run_id is not None and not self._complete
+
     def close(self) -> None:
         """Read no more."""
         if self._open is not None:
@@ -78,6 +83,12 @@ class LiveRun:
             client.log_batch(run_id, [metric(p.name, p.value, p.time_ms, p.step) for step in steps for p in step])
             del self.waiting[: len(steps)]
         self._run_id = run_id  # known to be good: else it is looked up again
+
+    def leave(self, client: Any, experiment_id: str) -> None:
+        """The training has ended without a result: its run says so, until a later try goes on with it."""
+        self.send(client, experiment_id)
+        if self.shown:
+            client.set_terminated(self._run_id, STATUS["interrupted"])
 
     def _join(self, client: Any, experiment_id: str) -> str:
         """Go on with the run of an earlier try, or make one."""

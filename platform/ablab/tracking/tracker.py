@@ -89,6 +89,13 @@ class Tracker:
         with self._using() as client:
             run.send(client, self._experiment(STAGES))
 
+    def leave_live(self, run: LiveRun) -> None:
+        """A training that was shown while it went on has ended without a result."""
+        if not run.shown:
+            return
+        with self._using() as client:
+            run.leave(client, self._experiment(STAGES))
+
     def publish_model(self, train: StageView, step: int, tokenizer: Path, name: str, alias: str) -> str:
         """The id of the logged model of a training's checkpoint, registered as `models:/<name>@<alias>`."""
         with self._using() as client:
