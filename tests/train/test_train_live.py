@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 
 from ablab.store.context import LIVE_FILE, StageContext
 from ablab.train import live
-from ablab.train.live import LiveFile, matrix_flops_per_second, speed
+from ablab.train.live import LiveFile, forget_peak_memory, matrix_flops_per_second, peak_memory_bytes, speed
 from ablab.train.settings import read_settings
 from ablab.train.stage import train
 
@@ -34,6 +35,15 @@ def test_the_lines_are_the_curves_with_speeds_and_no_part_of_the_stage(
         assert row["tokens_per_second"] > 0 and 0 < row["model_flops_utilisation"] < 1 and row["memory_bytes"] > 1e7
     assert not (ctx.out / LIVE_FILE).exists()
     assert {"tokens_per_second", "model_flops_utilisation", "memory_bytes"} <= set(ctx.costs)
+
+
+@pytest.mark.skipif(not os.access("/proc/self/clear_refs", os.W_OK), reason="this system forgets no peak")
+def test_the_peak_of_memory_is_of_what_follows_and_not_of_what_the_process_did_before() -> None:
+    held = bytearray(b"x") * 300_000_000
+    before = peak_memory_bytes("cpu")
+    del held
+    forget_peak_memory("cpu")
+    assert peak_memory_bytes("cpu") < before - 200_000_000
 
 
 def test_a_line_that_a_kill_left_half_spoils_no_other(make_context: MakeContext) -> None:

@@ -12,6 +12,7 @@ import resource
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -106,9 +107,23 @@ def matrix_flops_per_second(device: str, precision: str, threads: int) -> float:
     return 2 * side**3 / best
 
 
+def forget_peak_memory(device: str) -> None:
+    """From here on the peak is that of what follows: this process may have done other work before."""
+    if device.startswith("cuda"):
+        torch.cuda.reset_peak_memory_stats()
+    else:
+        with suppress(OSError):  # only Linux has it, and not every container lets it be written
+            Path("/proc/self/clear_refs").write_text("5")
+
+
 def peak_memory_bytes(device: str) -> int:
-    """Most memory that was used at once: of the GPU by torch, else of this process."""
+    """Most memory that was used at once since `forget_peak_memory`: of the GPU by torch, else of this process. Where
+    the system forgets no peak, of this process so far."""
     if device.startswith("cuda"):
         return torch.cuda.max_memory_allocated()
+    status = Path("/proc/self/status")
+    for line in status.read_text().splitlines() if status.exists() else ():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1_024
     unit = 1 if sys.platform == "darwin" else 1_024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -18,7 +18,7 @@ from ablab.train.data import Batches, BlockOrder, Blocks, PoolName
 from ablab.train.engine import Engine, numerics
 from ablab.train.hosts import train_on_hosts
 from ablab.train.launch import train_together
-from ablab.train.live import Live, LiveFile, speed
+from ablab.train.live import Live, LiveFile, forget_peak_memory, speed
 from ablab.train.loop import Trainer
 from ablab.train.ranks import ALONE, Ranks, check_devices
 from ablab.train.resume import ResumeStates, began_with
@@ -71,6 +71,7 @@ def train_as(ranks: Ranks, ctx: StageContext) -> dict[str, Any]:
         live=LiveFile(ctx.work, settings) if ranks.first else Live(),
     )
     with trainer.live, numerics(settings), Engine(settings, ranks) as engine:
+        forget_peak_memory(settings.device)
         began = time.monotonic()
         curves, start = trainer.run(engine)
         _record_costs(ctx, settings, start, time.monotonic() - began)
