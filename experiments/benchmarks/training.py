@@ -5,9 +5,10 @@
 
 All take turns in one process, and medians over the rounds are compared, since a shared machine is now and then slower
 for everybody. First steps (compiling, first allocations) are told apart as `first_steps_s`. `ours` is the training loop
-(data order, packing, curves, checks) around our engine with compiled layers, `uncompiled` the same without compiling;
-`overhead_of_our_loop` is the time of that loop outside of the steps, relative to them. On a machine that others
-load, one thread and `--clock cpu` (processor seconds of this process) tell what `wall` on an idle one would.
+(data order, packing, curves, checks, deterministic algorithms on a CPU) around our engine with compiled layers,
+`uncompiled` the same without compiling; `overhead_of_our_loop` is the time of that loop outside of the steps, relative
+to them. On a machine that others load, one thread and `--clock cpu` (processor seconds of this process) tell what
+`wall` on an idle one would.
 
 Operations per token are 6 N + 12 L H T (`ablab.models.size.training_flops`); utilisation is their rate over that of a
 large matrix product in the same precision with the same threads, measured on the spot.
@@ -166,10 +167,11 @@ def contestants(settings: TrainSettings, stream: Any, folder: Path, clock: Clock
     ready = [batches.step(step) for step in range(8)]
     plain = replace(settings, compiled=False)
     with numerics(settings), Engine(settings) as engine, Engine(plain) as uncompiled:
-        torch.use_deterministic_algorithms(False)  # as the others
+        strict = torch.are_deterministic_algorithms_enabled()  # as stages really run: on a CPU
+        torch.use_deterministic_algorithms(False)  # as others do; `OurLoop` sets it around ours
         yield {
-            "ours": OurLoop(engine, settings, batches, blocks, folder, clock),
-            "uncompiled": OurLoop(uncompiled, plain, batches, blocks, folder, clock),
+            "ours": OurLoop(engine, settings, batches, blocks, folder, clock, strict),
+            "uncompiled": OurLoop(uncompiled, plain, batches, blocks, folder, clock, strict),
             "plain_loop": plain_loop(settings, ready, clock),
             "trainer": trainer(settings, ready, folder, clock),
         }
@@ -184,13 +186,23 @@ def timed(clock: Clock, settings: TrainSettings, work: Callable[[], object]) -> 
 
 
 class OurLoop:
-    """The loop of a training stage, without a checkpoint, and a watch on the engine's steps in it."""
+    """The loop of a training stage, without a checkpoint, and a watch on the engine's steps in it.
+
+    `strict`: with torch's deterministic algorithms, as a stage on a CPU.
+    """
 
     def __init__(
-        self, engine: Engine, settings: TrainSettings, batches: Batches, held_out: Blocks, folder: Path, clock: Clock
+        self,
+        engine: Engine,
+        settings: TrainSettings,
+        batches: Batches,
+        held_out: Blocks,
+        folder: Path,
+        clock: Clock,
+        strict: bool,
     ) -> None:
         self._engine, self._settings, self._batches, self._held_out = engine, settings, batches, held_out
-        self._folder, self._clock = folder, clock
+        self._folder, self._clock, self._strict = folder, clock, strict
         self._ratios: list[float] = []
 
     def __call__(self, steps: int) -> float:
@@ -205,8 +217,10 @@ class OurLoop:
             live=LiveFile(self._folder, self._settings),
         )
         watched = Watched(self._engine, self._clock, self._settings)
+        torch.use_deterministic_algorithms(self._strict)
         with fresh.live:
             seconds = timed(self._clock, self._settings, lambda: fresh.run(watched))  # type: ignore[arg-type]
+        torch.use_deterministic_algorithms(False)
         self._ratios.append(seconds / watched.seconds - 1)
         return seconds
 
