@@ -151,6 +151,12 @@ def test_what_is_computed_again_has_the_numerics_it_had(tmp_path: Path) -> None:
     assert store.manifest("train", KEY)["numerics"]["device"] == "cuda", "the device of then may not be here"
 
 
+def test_what_is_computed_again_on_ranks_that_are_given_has_these(store: Store) -> None:
+    remove_checkpoints(store, KEY, [5])
+    assert train(store, (5,), Numerics(micro_batch=8, ranks=2))
+    assert Numerics.model_validate(store.manifest("train", KEY)["numerics"]) == Numerics(ranks=2)
+
+
 def test_work_on_a_replacement_survives_a_sweep(store: Store) -> None:
     remove_checkpoints(store, KEY, [5])
     attempt = store.begin("train", KEY, Numerics(), [5])

@@ -229,9 +229,10 @@ class Store:
         return any(not pruned_steps(found.parent) for found in self.root.glob(f"[!.]*/{key}/{MANIFEST}"))
 
     def _numerics_again(self, kind: str, key: str, numerics: Numerics) -> Numerics:
-        """Those of the finished stage, which give its bytes again; where its device is not used, the given ones."""
+        """Those of the finished stage, which give its bytes again, but for ranks that are given; where its device is
+        not used, the given ones."""
         recorded = Numerics.model_validate(self.manifest(kind, key)["numerics"])
-        return recorded if recorded.device == numerics.device else numerics
+        return recorded.continued(numerics) if recorded.device == numerics.device else numerics
 
     def work(self, key: str) -> Path:
         """What resuming a stage needs, while it is not finished."""
