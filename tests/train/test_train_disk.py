@@ -10,6 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from ablab.store.context import StageContext
 from ablab.train.stage import train
 
@@ -19,31 +21,44 @@ SCRIPT = Path(__file__).parent / "several_ranks.py"
 
 FULL = """
 import runpy, resource, signal, sys
+from ablab.train.checkpoint import Checkpoints
 from ablab.train.resume import ResumeStates
-save = ResumeStates.save
+save = WRITER.METHOD
 def full_at_the_second(self, step, *rest):
     if step == 6:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # then a write beyond the limit is an error, as on a full disk
         resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.RLIM_INFINITY))
     save(self, step, *rest)
-ResumeStates.save = full_at_the_second
+WRITER.METHOD = full_at_the_second
 sys.argv = [SCRIPT, PLAN]
 runpy.run_path(SCRIPT, run_name="__main__")
 """
 
 
+@pytest.mark.parametrize(
+    ("writer", "told"),
+    [
+        ("ResumeStates.save", "a state could not be written whole: full disk?"),
+        ("Checkpoints.write", "a checkpoint could not be written: "),
+    ],
+)
 def test_a_full_disk_fails_the_training_and_the_last_checkpoint_is_gone_on_from(
-    make_context: MakeContext, tmp_path: Path, digest_files: DigestFiles, trained: tuple[StageContext, dict[str, Any]]
+    make_context: MakeContext,
+    tmp_path: Path,
+    digest_files: DigestFiles,
+    trained: tuple[StageContext, dict[str, Any]],
+    writer: str,
+    told: str,
 ) -> None:
     ctx = make_context("full")
     entry = {"params": ctx.params, "numerics": ctx.numerics.model_dump(), "work": str(ctx.work), "out": str(ctx.out)}
     plan = tmp_path / "plan.json"
     plan.write_text(json.dumps({"inputs": ctx.inputs, "trainings": [entry]}, default=str))
-    code = f"SCRIPT, PLAN = {str(SCRIPT)!r}, {str(plan)!r}\n{FULL}"
+    code = f"SCRIPT, PLAN = {str(SCRIPT)!r}, {str(plan)!r}\n{FULL.replace('WRITER.METHOD', writer)}"
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert "OSError: [Errno 28] a state could not be written whole: full disk?" in done.stderr
+    assert f"OSError: [Errno 28] {told}" in done.stderr
     assert not (ctx.out / "curves.jsonl").exists()
     states = sorted(path.name for path in (ctx.work / "resume").glob("step-*"))
     assert states == ["step-00000003"]

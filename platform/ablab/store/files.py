@@ -58,8 +58,14 @@ def differences(directory: Path, expected: Mapping[str, Mapping[str, Any]]) -> l
     return faults
 
 
+def sync_tree(directory: Path) -> None:
+    """Make the files under a directory durable, and their names."""
+    for path in (*directory.rglob("*"), directory):
+        sync_directory(path)
+
+
 def sync_directory(directory: Path) -> None:
-    """Make the entries of a directory durable (a rename survives a power cut)."""
+    """Make the entries of a directory (a rename survives a power cut), or the bytes of a file, durable."""
     handle = os.open(directory, os.O_RDONLY)
     try:
         os.fsync(handle)

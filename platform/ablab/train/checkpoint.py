@@ -8,6 +8,7 @@ and those that are declared, which is all that a judged model needs.
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from dataclasses import dataclass
@@ -15,8 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 
 from ablab.models.llama import save_checkpoint
+from ablab.store.files import sync_directory, sync_tree
 from ablab.train.digests import digests
 from ablab.train.engine import Engine
 from ablab.train.ranks import ALONE, Ranks
@@ -79,11 +82,18 @@ class Checkpoints:
         partial = self._folder / f"partial-{step_name(step)}"
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
-        save_checkpoint(partial, engine.config, weights)
+        try:
+            save_checkpoint(partial, engine.config, weights)
+        except SafetensorError as error:  # which it makes of any failed write
+            raise OSError(
+                errno.ENOSPC, f"a checkpoint could not be written: {error}; full disk?", str(partial)
+            ) from error
         files = digests(partial)
+        sync_tree(partial)
         target = self._folder / step_name(step)
         shutil.rmtree(target, ignore_errors=True)  # left by an attempt that was killed before its resume state
         partial.rename(target)
+        sync_directory(self._folder)  # before a resume state names it
         return files
 
     def prune(self) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ablab.spec.canonical import digest
+from ablab.store.files import sync_directory, sync_tree
 from ablab.train.checkpoint import Checkpoints, step_name
 from ablab.train.digests import digests
 from ablab.train.engine import Engine
@@ -79,9 +80,11 @@ class ResumeStates:
         }
         marker = {"body": body, "sha256": digest(body)}
         (partial / MARKER).write_text(json.dumps(marker, indent=1), encoding="utf-8")
+        sync_tree(partial)
         target = self._folder / step_name(step)
         shutil.rmtree(target, ignore_errors=True)  # one that was found damaged
         partial.rename(target)
+        sync_directory(self._folder)  # only then may the older ones go
         for folder in self._folder.iterdir():
             if folder != target:
                 shutil.rmtree(folder)
