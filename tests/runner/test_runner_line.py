@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import io
+import sys
+from pathlib import Path
 
 import pytest
 
+from ablab.errors import InputError
+from ablab.runner import prepare
 from ablab.runner.line import ErrorLine
+from ablab.settings import load_settings
 
 
 class Terminal(io.StringIO):
@@ -63,3 +68,13 @@ def test_on_a_terminal_the_line_is_written_over_and_ended(clock: Clock) -> None:
     line("a", 10, None, "B")
     line.close()
     assert out.getvalue() == "\r\x1b[Ka  0 B\r\x1b[Ka  10 B  10/s\n"
+
+
+def test_faults_are_told_behind_the_line_of_what_was_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setattr(prepare, "QUIET_S", 0.0)
+    with pytest.raises(InputError), prepare.resolver_of(load_settings(tmp_path)) as resolver:
+        resolver._facts.heard("reading a", 0, 8, "B")
+        raise InputError("a is no text")
+    assert terminal.getvalue() == "\r\x1b[Kreading a  0 of 8 B\n"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -110,8 +111,8 @@ def prepare(
             raise InputError(found)
         faults += _placement_faults(design, placement.numerics) if placement else []
         part = (part or Part()).checked(design)
-        resolver = resolver_of(settings)
-        recipes, missing = resolve_design(design, resolver, part.arms)
+        with resolver_of(settings) as resolver:
+            recipes, missing = resolve_design(design, resolver, part.arms)
         if purpose != "plan":
             faults += missing
     with collecting(faults):
@@ -177,9 +178,15 @@ def open_store(settings: Settings) -> Store:
     return Store(Path(settings.store))
 
 
-def resolver_of(settings: Settings) -> Resolver:
-    """Resolves from the data of the settings, and remembers what is known of files. Long reading is told on stderr."""
-    return Resolver(settings.data, FactCache(settings.home / "digests.json", ErrorLine(QUIET_S)))
+@contextmanager
+def resolver_of(settings: Settings) -> Iterator[Resolver]:
+    """Resolves from the data of the settings, and remembers what is known of files. Long reading is told on stderr,
+    on a line that ends with the block: faults are told behind it."""
+    line = ErrorLine(QUIET_S)
+    try:
+        yield Resolver(settings.data, FactCache(settings.home / "digests.json", line))
+    finally:
+        line.close()
 
 
 def resolve_design(

@@ -41,9 +41,9 @@ def find_needs(store: Store, executions: Iterable[Execution], pinned: Iterable[P
     needs = Needs()
     for record in executions:
         _add_execution(needs, record)
-    resolver = resolver_of(settings)
-    for version in pinned:
-        _add_version(needs, version, resolver)
+    with resolver_of(settings) as resolver:
+        for version in pinned:
+            _add_version(needs, version, resolver)
     _add_inputs(needs, store)
     return needs
 

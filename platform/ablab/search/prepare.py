@@ -141,10 +141,11 @@ def design_of(control: str, recipe: Recipe, replicates: tuple[Replicate, ...], a
 
 
 def _resolved(recipe: Recipe, settings: Settings) -> tuple[Recipe, list[str]]:
-    try:
-        return resolver_of(settings).resolve(recipe), []
-    except InputError as error:
-        return recipe, list(error.faults)
+    with resolver_of(settings) as resolver:
+        try:
+            return resolver.resolve(recipe), []
+        except InputError as error:
+            return recipe, list(error.faults)
 
 
 def _refuse_taken_name(settings: Settings, chosen: ChosenStudy) -> None:
