@@ -36,6 +36,10 @@ def test_weights_follow_from_the_seed_alone() -> None:
     assert not torch.equal(one["lm_head.weight"], initialise(llama_config(MODEL, 40), 4).state_dict()["lm_head.weight"])
 
 
+def test_attention_is_of_torchs_fused_kind() -> None:
+    assert initialise(llama_config(MODEL, 40), 3).config._attn_implementation == "sdpa"
+
+
 def test_matrices_start_normal_and_norms_at_one() -> None:
     wide = Model(layers=1, hidden=64, heads=2, ffn=128, context=16)
     for name, parameter in initialise(llama_config(wide, 256), -5).state_dict().items():
