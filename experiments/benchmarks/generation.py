@@ -150,13 +150,14 @@ class Turns:
             "peers": {
                 name: {
                     "tokens_per_s": speeds[name, setting.rows],
+                    "ratio": speeds[ours] / speeds[name, setting.rows],
                     "turns": rounds[name, setting.rows],
                     "by_batch": {rows: speed for (peer, rows), speed in peers.items() if peer == name},
                 }
                 for name in ("loop", "generate")
             },
             "best_peer": {"name": best[0], "rows": best[1], "tokens_per_s": peers[best]},
-            "ratio_same_setting": {name: speeds[ours] / speeds[name, setting.rows] for name in ("loop", "generate")},
+            "ratio_same_setting": speeds[ours] / speeds["loop", setting.rows],
             "ratio_over_best_peer": ours_best / peers[best],
             "whole_runs": self.whole_runs(contestants[ours], contestants[best]) if self.lengths else None,
             "roofline_fraction": speeds[ours] / limit["tokens_per_s"],
