@@ -2,7 +2,8 @@
 
 Probit studies of two arms on tasks of items: a model of seed r answers item i rightly when
 ability + difficulty[i] + reaction[arm, i] + seed[arm, r] + noise[arm, r, i] > 0. Every study draws new items and new
-seeds; the truth is the difference of the arms' expected accuracy. Regimes differ in what dominates.
+seeds; the truth is the difference of the arms' expected accuracy. Regimes differ in what dominates. Where rows share
+stories, difficulty, reaction and half of the noise are the story's.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 
 from ablab.analysis.crossed import MeanSquares, mean_squares, new_items_and_replicates, new_replicates
 from ablab.analysis.students import mixed_quantile, t_quantile, two_sided
+from ablab.analysis.units import Units, units_of
 
 Array = NDArray[np.float64]
 Bounds = Callable[[Array, MeanSquares], Array]
@@ -45,17 +47,26 @@ def simulated(
     sds: tuple[float, float, float],
     items: int = 180,
     abilities: Sequence[float] = ABILITIES,
+    stories: NDArray[np.int64] | None = None,
 ) -> tuple[Array, Array]:
-    """Differences d [arm, study, R, I] of every arm but the last from the last, and their truths [arm]."""
+    """Differences d [arm, study, R, I] of every arm but the last from the last, and their truths [arm].
+
+    stories: the number of the story of every item; None: items have nothing in common.
+    """
     from scipy.stats import norm
 
     seeds, reaction, noise = sds
-    difficulty = rng.normal(0.0, 1.0, (studies, 1, items))
+    story = np.arange(items) if stories is None else stories
+    count = int(story.max()) + 1
+    shared, own = (0.0, noise) if stories is None else (noise / np.sqrt(2.0), noise / np.sqrt(2.0))
+    difficulty = rng.normal(0.0, 1.0, (studies, 1, count))[..., story]
     correct = []
     for ability in abilities:
-        score = ability + difficulty + rng.normal(0.0, reaction, (studies, 1, items))
+        score = ability + difficulty + rng.normal(0.0, reaction, (studies, 1, count))[..., story]
         score = score + rng.normal(0.0, seeds, (studies, replicates, 1))
-        correct.append(score + rng.normal(0.0, noise, (studies, replicates, items)) > 0.0)
+        if shared:
+            score = score + rng.normal(0.0, shared, (studies, replicates, count))[..., story]
+        correct.append(score + rng.normal(0.0, own, (studies, replicates, items)) > 0.0)
     expected = norm.cdf(np.asarray(abilities) / np.sqrt(1.0 + seeds**2 + reaction**2 + noise**2))
     d = np.stack([one.astype(np.float64) - correct[-1] for one in correct[:-1]])
     return d, np.asarray(expected[:-1] - expected[-1])
@@ -64,6 +75,13 @@ def simulated(
 def tasks(items: int, number: int) -> tuple[NDArray[np.int64], Array]:
     """First columns and weights of tasks of equal size."""
     return np.arange(number) * (items // number), np.full(number, 1.0 / number)
+
+
+def told(rows: int, number: int, stories: int) -> Units:
+    """Tasks of so many rows, which ask of the same stories: some once, some never, some several times."""
+    rng = np.random.default_rng(0)
+    drawn = [np.sort(rng.integers(0, stories, rows)) for _ in range(number)]
+    return units_of(np.concatenate(drawn).astype(np.int64), tasks(rows * number, number)[0])
 
 
 def chosen(_d: Array, squares: MeanSquares) -> Array:
@@ -189,6 +207,23 @@ def coverage_beside(noise: float, sds: tuple[float, float, float], replicates: i
     return 100.0 * float(np.concatenate(held).mean())
 
 
+def coverage_of_stories(
+    clustered: bool, sds: tuple[float, float, float], replicates: int, studies: int, seed: int
+) -> float:
+    """Coverage in % where 3 tasks x 100 rows tell 60 stories, with and without clusters."""
+    rng = np.random.default_rng([seed, replicates, 3])
+    starts, weights = tasks(300, 3)
+    units = told(100, 3, 60)
+    story = units.clusters[np.searchsorted(units.cells, np.arange(300), side="right") - 1]
+    held = []
+    for count in _chunks(studies):
+        d, truth = simulated(rng, count, replicates, sds, items=300, stories=story)
+        squares = mean_squares(d[0], starts, weights, units=units if clustered else None)
+        half = chosen(d[0], squares)
+        held.append(np.abs(squares.estimate - truth[0]) <= half)
+    return 100.0 * float(np.concatenate(held).mean())
+
+
 def false_positives(sds: tuple[float, float, float], replicates: int, studies: int, seed: int) -> dict[str, float]:
     """% of studies in which a true null is rejected: one claim at 5 %, one at 0.5 %, any of a family after Holm."""
     rng = np.random.default_rng([seed, replicates, 1])
@@ -241,13 +276,19 @@ def measure(studies: int, seed: int) -> dict[str, Any]:
         for r in REPLICATES
         for noise in BESIDE
     ]
+    stories = [
+        {"regime": name, "replicates": r, "clustered": by, "coverage": coverage_of_stories(by, sds, r, studies, seed)}
+        for name, sds in REGIMES.items()
+        for r in REPLICATES
+        for by in (True, False)
+    ]
     settings = {
         "studies": studies,
         "interval_studies": MORE_STUDIES * studies,
         "bootstrap_studies": min(studies, BOOTSTRAP_STUDIES),
         "seed": seed,
     }
-    return {**settings, "intervals": intervals, "beside": beside, "false_positives": errors}
+    return {**settings, "intervals": intervals, "beside": beside, "stories": stories, "false_positives": errors}
 
 
 def tables(result: Mapping[str, Any]) -> str:
@@ -262,6 +303,11 @@ def tables(result: Mapping[str, Any]) -> str:
     for noise in BESIDE:
         row = [" / ".join(f"{halves[noise, regime, r]:.1f}" for r in REPLICATES) for regime in REGIMES]
         lines.append(f"| {noise:g} points | " + " | ".join(row) + " |")
+    lines += ["", "| 60 stories | " + " | ".join(REGIMES) + " |", "|---" * (len(REGIMES) + 1) + "|"]
+    told_of = {(s["clustered"], s["regime"], s["replicates"]): s["coverage"] for s in result["stories"]}
+    for by, label in ((True, "clustered"), (False, "rows as if independent")):
+        row = [" / ".join(f"{told_of[by, regime, r]:.1f}" for r in REPLICATES) for regime in REGIMES]
+        lines.append(f"| {label} | " + " | ".join(row) + " |")
     names = [name for name in result["false_positives"][0] if name not in ("regime", "replicates")]
     lines += ["", "| false positives in % | " + " | ".join(REGIMES) + " |", "|---" * (len(REGIMES) + 1) + "|"]
     errors = {(e["regime"], e["replicates"]): e for e in result["false_positives"]}

@@ -49,8 +49,12 @@ def write(
     groups: Mapping[str, str] = GROUPS,
     unjudged: Mapping[str, float] | None = None,
     sections: Mapping[str, Mapping[str, Sequence[str]]] | None = None,
+    clusters: Sequence[int] | None = None,
 ) -> Path:
-    """`precision` None leaves out stage.json; without `unjudged` (scores) the items have no column `value`."""
+    """`precision` None leaves out stage.json; without `unjudged` (scores) the items have no column `value`.
+
+    clusters: the story of every item of a task, the same numbers in every task of a suite.
+    """
     directory.mkdir(parents=True)
     suites = {suite: _suite(tasks, groups[suite], (sections or {}).get(suite)) for suite, tasks in correct.items()}
     for name, score in (unjudged or {}).items():
@@ -61,6 +65,11 @@ def write(
     result = {"suites": suites, "language_modelling": modelling, "step": 20}
     (directory / "result.json").write_text(json.dumps(result), "utf-8")
     items = _items(correct, groups)
+    if clusters is not None:
+        rows = [
+            f"{suite}/#{clusters[i]}" for suite, tasks in correct.items() for t in tasks.values() for i in range(len(t))
+        ]
+        items = items.append_column("cluster", pa.array(rows))
     pq.write_table(_with_unjudged(items, unjudged) if unjudged else items, directory / "items.parquet")
     if precision is not None:
         identity = {

@@ -56,6 +56,18 @@ def test_entity_tracking_has_a_task_for_every_number_of_operations_and_a_section
     assert len(last["options"]) == 5
 
 
+def test_rows_of_one_story_are_a_cluster_across_numbers_of_operations_but_not_across_splits(
+    run_stage: Any, data: Path
+) -> None:
+    folder, _ = built(run_stage, data, "entity")
+    clusters = {path.stem: [row["cluster"] for row in rows(path)] for path in folder.glob("*.jsonl")}
+    assert clusters["regular_2_ops"][-1] == "entity/regular#5"
+    assert set(clusters["regular_0_ops"]) & set(clusters["regular_1_ops"])
+    assert not set(clusters["regular_0_ops"]) & set(clusters["ambiref_0_ops"])
+    folder, _ = built(run_stage, data, "pairs")
+    assert not any("cluster" in row for path in folder.glob("*.jsonl") for row in rows(path))
+
+
 def test_fewer_items_of_entity_tracking_are_the_first_of_every_level(run_stage: Any, data: Path) -> None:
     _, result = built(run_stage, data, "entity", items_per_task=2)
     assert set(result["tasks"].values()) == {1, 2}

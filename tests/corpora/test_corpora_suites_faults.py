@@ -143,6 +143,7 @@ def test_rows_of_the_zip_that_lack_keys_are_named_by_line_and_never_shown(data: 
         ({"input_prefix": ""}, "input_prefix must be a text, not ''"),
         ({"numops": "1"}, "numops must be a number of operations, not '1'"),
         ({"numops": -1}, "numops must be a number of operations, not -1"),
+        ({"sample_id": [1]}, "sample_id must be the number or name of a story, not [1]"),
     ],
 )
 def test_rows_of_entity_tracking_that_cannot_be_used_are_named(data: Path, change: dict[str, Any], reason: str) -> None:

@@ -56,6 +56,17 @@ def test_every_world_has_100_different_items_for_every_task(seed: int) -> None:
             assert len({(item.context, item.options) for item in items}) == 100
 
 
+def test_mirrored_copies_are_one_cluster_and_items_that_share_nothing_have_none(made: dict[str, Suite]) -> None:
+    assert {item.cluster for item in all_items(made, "entity_tracking")} == {None}
+    for task, items in made["qa_congruence"].tasks.items():
+        of: dict[str | None, list[Item]] = collections.defaultdict(list)
+        for item in items:
+            of[item.cluster].append(item)
+        assert {len(copies) for copies in of.values()} == {2}
+        told = {cluster: {item.context.rpartition(". ")[0] for item in copies} for cluster, copies in of.items()}
+        assert all(len(stories) == 1 for stories in told.values()), task
+
+
 def test_chance_is_one_in_the_number_of_different_options(made: dict[str, Suite]) -> None:
     for suite in made.values():
         for item in all_items(made, suite.name):

@@ -129,6 +129,7 @@ def test_entity_tracking_is_the_mean_over_splits_of_the_mean_over_levels(world: 
             assert item["log_probs"] == pytest.approx(scores, abs=1e-4)
             assert item["correct"] == (int(np.argmax(scores)) == 0) and item["value"] is None
             of_level.append(item["correct"])
+            assert item["cluster"] == f"entity/{split}#{row['sample_id']}"
         splits.append(mean(mean(level) for level in levels.values()))
         tasks = [result["tasks"][f"{split}_{level}_ops"]["score"] for level in levels]
         assert tasks == pytest.approx([100 * mean(level) for level in levels.values()])

@@ -63,6 +63,7 @@ def test_items_hold_one_row_for_every_item_in_the_order_of_its_suite(world: Any,
     for item in items:
         assert item["item"].split("/")[:2] == [item["suite"], item["task"]]
         assert item["group"] == result["suites"][item["suite"]]["group"]
+        assert item["cluster"] == item["item"]  # a row without a cluster stands for itself
         assert item["prediction"] == int(np.argmax(item["log_probs"]))
         assert item["correct"] == (item["prediction"] == 0)
         assert len(item["log_probs"]) == len(rows[item["item"]]["options"])

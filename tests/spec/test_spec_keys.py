@@ -62,7 +62,7 @@ def test_golden_keys_of_the_tiny_recipe() -> None:
         "corpus": "3c82529457aedef45d7f230567386e7e1031c68f3fd2a82b3d805319d5cd2d9f",
         "train": "9e14e40dc3b84895fd7de451f71996a3629fb8c3428bf193c11e26cd4f3e594b",
         "generate": "c9cf08aa62250b2a7a583e7845b2cdebb29bdd1c1f38c51cb82957df4d68b3f3",
-        "evaluate": "9ed047de55e6684ab9defedd312d0d7a186091dce42227cf73306493c52eba88",
+        "evaluate": "476e563f96f97e3cb0caa5d80ffc220002896bf3c7b88b6efbdd8915a2d154f6",
     }
     found = keys(contrastive())
     assert {role: found[role] for role in golden} == golden

@@ -275,6 +275,11 @@ def _identical_notes(identical: Collection[frozenset[str]]) -> Iterator[str]:
 
 
 def _metric_notes(result: ReplicateResult) -> Iterator[str]:
+    judged = [name for name, score in result.scores.items() if score.metric == ACCURACY]
+    units = {name: weighing(result, name).units for name in judged}
+    shared = [f"{name} ({u.rows} rows, {u.count} clusters)" for name, u in units.items() if not u.single]
+    if shared:
+        yield f"rows that share a story are one cluster, which counts as one draw of new items: {', '.join(shared)}"
     unjudged = [f"{name} ({score.metric})" for name, score in result.scores.items() if score.metric != ACCURACY]
     if unjudged:
         yield (

@@ -60,7 +60,8 @@ class Effect:
     p: float | None
     """Two-sided, of no difference."""
     test: str | None
-    """'t'; with one replicate 'exact McNemar', or 't over items' where items weigh differently."""
+    """'t'; with one replicate 'exact McNemar', 't over items' where items weigh differently, or 't over clusters' where
+    rows share a story."""
     detectable: float | None
     """Smallest true difference that a run like this finds (two-sided 5 %) with 80 % power."""
     items: int | None

@@ -120,8 +120,8 @@ def _score_difference(metric: str, pairs: Pairs) -> _Difference:
     if how.items is None:
         return _over_replicates(beside_R)
     change_RI = np.stack([item_changes(row, how.columns) for row in pairs])
-    squares = mean_squares(100.0 * change_RI, how.starts, how.weights, beside_R)
-    testable = float(squares.item_df) >= 1.0  # some task has two items
+    squares = mean_squares(100.0 * change_RI, how.starts, how.weights, beside_R, how.units)
+    testable = float(squares.item_df) >= 1.0  # some task has two clusters
     found = _one_replicate if len(pairs) == 1 else _several_replicates
     difference = found(change_RI, squares, how, pairs, testable)
     if how.beside or not testable:
@@ -154,14 +154,15 @@ def _one_replicate(change_RI: Array, squares: MeanSquares, how: Weighing, pairs:
     """New items only. Suites without right answers then leave no interval: nothing says how much they vary.
 
     McNemar's exact test is of items that count alike; where they do not, or where averaged positions give fractions, p
-    is that of t over items.
+    is that of t over items; over clusters, where rows share a story.
     """
     estimate = float(squares.estimate)
     if how.beside:
         return _Difference(estimate, None, None, None, "t", how.items)
     interval = _interval(estimate, new_items(squares), "new items") if testable else None
     if not (len(pairs[0]) == 1 and how.alike()):
-        return _Difference(estimate, interval, None, _p(estimate, interval), "t over items", how.items)
+        test = "t over items" if how.units.single else "t over clusters"
+        return _Difference(estimate, interval, None, _p(estimate, interval), test, how.items)
     p = mcnemar_p(int((change_RI > 0).sum()), int((change_RI < 0).sum()))
     return _Difference(estimate, interval, None, p, "exact McNemar", how.items)
 

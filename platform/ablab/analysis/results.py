@@ -57,7 +57,7 @@ class LanguageModelling:
 
 @dataclass(frozen=True, eq=False)
 class ReplicateResult:
-    """Scores of one model. The item columns [I] are ordered by suite, task and item id.
+    """Scores of one model. The item columns [I] are ordered by suite, task, cluster and item id.
 
     `correct` is False for items of suites whose metric is not accuracy: none of their answers is right or wrong.
     """
@@ -66,6 +66,8 @@ class ReplicateResult:
     items: NDArray[np.str_]
     suites: NDArray[np.str_]
     tasks: NDArray[np.str_]
+    clusters: NDArray[np.int64]
+    """Equal numbers share a story; rows without one have a number of their own."""
     correct: NDArray[np.bool_]
     scores: Mapping[str, SuiteScore]
     language_modelling: LanguageModelling
@@ -120,6 +122,7 @@ def load_result(directory: Path, like: ReplicateResult | None = None) -> Replica
         items=index["item"],
         suites=index["suite"],
         tasks=index["task"],
+        clusters=index["cluster"],
         correct=columns["correct"],
         scores=scores,
         language_modelling=modelling,
@@ -135,8 +138,8 @@ def same_items(one: ReplicateResult, other: ReplicateResult) -> bool:
     )
 
 
-def _index(result: ReplicateResult) -> dict[str, NDArray[np.str_]]:
-    return {"item": result.items, "suite": result.suites, "task": result.tasks}
+def _index(result: ReplicateResult) -> dict[str, NDArray[Any]]:
+    return {"item": result.items, "suite": result.suites, "task": result.tasks, "cluster": result.clusters}
 
 
 def _suite_score(value: Mapping[str, Any]) -> SuiteScore:
@@ -156,30 +159,37 @@ def read_json(path: Path) -> Any:
         raise InputError(f"{path} is not JSON ({error}); evaluate again") from error
 
 
-def read_table(path: Path, names: Sequence[str]) -> Any:
-    """Columns of a parquet file as a pyarrow table. Raises `InputError` where one is not there."""
+def read_table(path: Path, names: Sequence[str], optional: Sequence[str] = ()) -> Any:
+    """Columns of a parquet file as a pyarrow table. Raises `InputError` where one of `names` is not there."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     if not path.exists():
         raise InputError(f"{path} does not exist; give the directory of a finished evaluation")
     try:
-        table = pq.read_table(path, columns=list(names))
+        there = [name for name in optional if name in pq.read_schema(path).names]
+        table = pq.read_table(path, columns=[*names, *there])
     except (pa.ArrowInvalid, OSError) as error:
         raise InputError(f"{path} cannot be read ({error}); evaluate again") from error
-    if set(table.column_names) != set(names):
+    if not set(names) <= set(table.column_names):
         lacking = ", ".join(name for name in names if name not in table.column_names)
         raise InputError(f"{path} lacks {lacking} (it has {sorted(table.column_names)}); evaluate again")
     return table
 
 
 def _read_items(path: Path) -> dict[str, NDArray[Any]]:
-    """The columns ordered by suite, task, item; `unjudged` where `correct` is null."""
-    table = read_table(path, ("item", "suite", "task", "correct"))
-    table = table.sort_by([("suite", "ascending"), ("task", "ascending"), ("item", "ascending")])
+    """The columns ordered by suite, task, cluster, item; `unjudged` where `correct` is null.
+
+    Evaluations of earlier revisions have no clusters; each of their rows is its own.
+    """
+    table = read_table(path, ("item", "suite", "task", "correct"), optional=("cluster",))
+    if "cluster" not in table.column_names:
+        table = table.append_column("cluster", table["item"])
+    table = table.sort_by([(name, "ascending") for name in ("suite", "task", "cluster", "item")])
     columns = {name: np.asarray(table[name].to_pylist(), dtype=np.str_) for name in ("item", "suite", "task")}
     correct = table["correct"].combine_chunks()
     return columns | {
+        "cluster": np.asarray(table["cluster"].combine_chunks().dictionary_encode().indices, dtype=np.int64),
         "correct": np.asarray(correct.fill_null(False).to_numpy(zero_copy_only=False), dtype=np.bool_),
         "unjudged": np.asarray(correct.is_null().to_numpy(zero_copy_only=False), dtype=np.bool_),
     }

@@ -2,7 +2,8 @@
 
 **Interval**: paired bootstrap. Within every pair of runs items are drawn again (B = 1,000), the 2.5 and 97.5
 percentiles are taken, and the bounds are averaged over seeds. It speaks of new items for the average run; seeds are
-not drawn again, so it does not narrow with more of them, nor does it know their spread.
+not drawn again, so it does not narrow with more of them, nor does it know their spread. Rows that share a story are
+drawn one by one, as the study did it, so it is too narrow for entity tracking.
 
 **Aggregate** μΔREL: mean relative change against the baseline over seven suites. A relative change says nothing where
 the baseline is near 0; such terms are marked. A mean that lacks a suite is not called μΔREL.
@@ -108,5 +109,6 @@ def _standard_error(suite: str, results: Sequence[ReplicateResult]) -> float | N
     how = weighing(results[0], suite)
     if how.items is None:
         return None
-    squares = mean_squares(100.0 * results[0].correct[None, how.columns].astype(np.float64), how.starts, how.weights)
+    correct_1I = 100.0 * results[0].correct[None, how.columns].astype(np.float64)
+    squares = mean_squares(correct_1I, how.starts, how.weights, units=how.units)
     return float(np.sqrt(squares.items))

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ablab.analysis.results import ACCURACY, ReplicateResult, task_starts
+from ablab.analysis.units import Units, units_of
 from ablab.errors import InputError, did_you_mean
 from ablab.spec.metrics import AGGREGATE, PERPLEXITY
 
@@ -28,6 +29,8 @@ class Weighing:
     weights: Array
     beside: Mapping[str, float]
     """Weight of every suite that is not scored right or wrong."""
+    units: Units
+    """Which of the columns are one cluster."""
 
     @property
     def items(self) -> int | None:
@@ -35,9 +38,9 @@ class Weighing:
         return len(self.columns) or None
 
     def alike(self) -> bool:
-        """True when every item weighs the same and nothing stands beside the items."""
-        per_item = self.weights / np.diff(np.append(self.starts, len(self.columns)))
-        return not self.beside and bool(np.ptp(per_item) < 1e-9 * per_item.max())
+        """True when every item is a cluster of its own, all weigh the same and nothing stands beside them."""
+        per_item = self.weights / self.units.sizes_T
+        return self.units.single and not self.beside and bool(np.ptp(per_item) < 1e-9 * per_item.max())
 
 
 def suites_of(result: ReplicateResult, metric: str) -> tuple[str, ...]:
@@ -59,13 +62,14 @@ def weighing(result: ReplicateResult, metric: str) -> Weighing:
     beside = {suite: 1.0 / len(suites) for suite in suites if suite not in judged}
     columns = np.flatnonzero(np.isin(result.suites, judged))
     if not len(columns):
-        return Weighing(columns, np.zeros(0, np.int64), np.zeros(0), beside)
+        none = np.zeros(0, np.int64)
+        return Weighing(columns, none, np.zeros(0), beside, Units(none, none, none, 0))
     starts = task_starts(result.suites[columns], result.tasks[columns])
     within = {suite: result.scores[suite].task_weights() for suite in judged}
     first = columns[starts]
     names = zip(result.suites[first].tolist(), result.tasks[first].tolist(), strict=True)
     weights = np.array([within[suite][task] / len(suites) for suite, task in names])
-    return Weighing(columns, starts, weights, beside)
+    return Weighing(columns, starts, weights, beside, units_of(result.clusters[columns], starts))
 
 
 def score(result: ReplicateResult, metric: str) -> float:

@@ -20,6 +20,8 @@ class Question(NamedTuple):
     options: tuple[str, ...]
     more: Mapping[str, Any] | None = None
     """Further fields of the row: what a score is compared with."""
+    cluster: str | None = None
+    """What its rows have in common, unique within its suite; None where a row stands for itself."""
 
 
 class NotARow(Exception):
@@ -37,7 +39,7 @@ def sentence_pair(line: str) -> Question:
 
 
 def tracked_entity(line: str) -> tuple[int, Question]:
-    """A row of entity tracking: its number of operations, and the question. Raises NotARow."""
+    """A row of entity tracking: its number of operations, and the question, clustered by story. Raises NotARow."""
     row = _object(line, "numops, input_prefix and options")
     context, options, operations = _text(row, "input_prefix", "a text"), row.get("options"), row.get("numops")
     if type(operations) is not int or operations < 0:
@@ -45,8 +47,12 @@ def tracked_entity(line: str) -> tuple[int, Question]:
     if not isinstance(options, list) or len(options) != ENTITY_OPTIONS:
         found = f"{len(options)}" if isinstance(options, list) else repr(options)
         raise NotARow(f"options must be {ENTITY_OPTIONS} texts, the right one first, not {found}")
+    story = row.get("sample_id")
+    if not (story is None or type(story) is int or isinstance(story, str)):
+        raise NotARow(f"sample_id must be the number or name of a story, not {story!r}")
     texts = {f"options[{place}]": option for place, option in enumerate(options)}
-    return operations, Question(context, tuple(_text(texts, field, "a text") for field in texts))
+    answers = tuple(_text(texts, field, "a text") for field in texts)
+    return operations, Question(context, answers, cluster=None if story is None else str(story))
 
 
 def nonce_word(line: str) -> Question:

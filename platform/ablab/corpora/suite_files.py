@@ -60,6 +60,8 @@ def parse(task: SuiteTask, name: str, text: str, leading_space: bool = False) ->
             faults.append(f"{line}: {found}; correct or remove the line")
         else:
             part, question = found
+            if question.cluster is not None:  # files count their stories anew
+                question = question._replace(cluster=f"{stem}#{question.cluster}")
             of_task = tasks.setdefault(stem + part, [])
             of_task.append((len(of_task), question))
     return Parsed(dict(sorted(tasks.items(), key=lambda item: _natural(item[0]))), faults)

@@ -67,7 +67,10 @@ def _microworld(source: MicroworldSuites) -> Iterator[SuiteItems]:
     for name in source.names:
         suite = made[name]
         tasks = {
-            task: [(row, Question(item.context, tuple(item.options))) for row, item in enumerate(items)]
+            task: [
+                (row, Question(item.context, tuple(item.options), cluster=item.cluster))
+                for row, item in enumerate(items)
+            ]
             for task, items in suite.tasks.items()
         }
         yield SuiteItems(name, suite.group, 100.0 * suite.chance, tasks)
@@ -115,6 +118,8 @@ def _write(out: Path, suite: SuiteItems, task: str) -> int:
             item: dict[str, Any] = {"id": f"{suite.name}/{task}/{number}"}
             if suite.encrypted is None:
                 item |= {"context": question.context, "options": question.options, **(question.more or {})}
+            if question.cluster is not None:
+                item["cluster"] = f"{suite.name}/{question.cluster}"
             file.write(json.dumps(item, ensure_ascii=False) + "\n")
             count += 1
     return count

@@ -21,6 +21,7 @@ SCHEMA = pa.schema(
     [
         ("step", pa.int32()),
         ("item", pa.string()),
+        ("cluster", pa.string()),
         ("suite", pa.string()),
         ("task", pa.string()),
         ("group", pa.string()),

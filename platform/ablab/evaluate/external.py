@@ -50,6 +50,11 @@ class DocumentOutcome:
     log_probs: tuple[float, ...]
     """Of every text that the document asks for; of options behind their context alone."""
 
+    @property
+    def cluster(self) -> str:
+        """Every document stands for itself."""
+        return self.item
+
 
 @dataclass(frozen=True)
 class Judged:

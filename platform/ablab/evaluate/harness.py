@@ -184,7 +184,7 @@ def _outcomes(task: Any, suite: Suite, name: str) -> list[ItemOutcome]:
         log_probs[instance.doc_id].append(log_prob)
     docs = task.eval_docs
     return [
-        ItemOutcome(docs[i]["id"], suite.name, name, suite.group, tuple(found), suite.metric)
+        ItemOutcome(docs[i]["id"], suite.name, name, suite.group, tuple(found), suite.metric, docs[i].get("cluster"))
         for i, found in log_probs.items()
     ]
 

@@ -19,6 +19,7 @@ from ablab.evaluate.metrics import ACCURACY, R2_INCREMENT, SPEARMAN, first_share
 SCHEMA = pa.schema(
     [
         ("item", pa.string()),
+        ("cluster", pa.string()),
         ("suite", pa.string()),
         ("task", pa.string()),
         ("group", pa.string()),
@@ -73,6 +74,13 @@ class ItemOutcome:
     group: str
     log_probs: tuple[float, ...]
     metric: str = ACCURACY
+    story: str | None = None
+    """The `cluster` of its row, where it has one."""
+
+    @property
+    def cluster(self) -> str:
+        """Rows of one cluster are one draw; the item itself where it shares nothing with others."""
+        return self.item if self.story is None else self.story
 
     @property
     def prediction(self) -> int:
@@ -97,6 +105,8 @@ class Outcome(Protocol):
 
     @property
     def item(self) -> str: ...
+    @property
+    def cluster(self) -> str: ...
     @property
     def suite(self) -> str: ...
     @property

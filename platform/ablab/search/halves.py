@@ -53,6 +53,7 @@ def load_half(judgement: Judgement, half: Half) -> ReplicateResult:
         items=whole.items[kept],
         suites=whole.suites[kept],
         tasks=whole.tasks[kept],
+        clusters=whole.clusters[kept],
         correct=whole.correct[kept],
         scores={},
         language_modelling=_validation(whole, judgement.select) if half == "selection" else whole.language_modelling,

@@ -128,7 +128,7 @@ def sizes_table(material: Material) -> Table:
             "'For new': what the interval speaks of; (items): right-or-wrong ones. p is not adjusted here. "
             "'Finds': the smallest true difference that a run like this finds with 80 % power. "
             "Study: its own bootstrap (1,000 draws of the items, bounds averaged over seeds), which speaks of neither "
-            "new seeds nor their spread: shown beside, not used."
+            "new seeds nor their spread, and draws rows that share a story one by one: shown beside, not used."
         ),
     )
     return Table("effect-sizes", "Effect sizes", (*head, "study", "items", "replicates"), rows, left=3, notes=notes)

@@ -49,6 +49,7 @@ def _only(result: ReplicateResult, suite: str, task: str) -> ReplicateResult:
         items=result.items[columns],
         suites=np.full(len(columns), task),
         tasks=result.tasks[columns],
+        clusters=result.clusters[columns],
         correct=result.correct[columns],
         scores={task: alone},
     )

@@ -19,6 +19,8 @@ class Item:
     id: str
     context: str
     options: tuple[str, ...]
+    cluster: str | None = None
+    """The draw of which it is one of several mirrored copies, which tell the same."""
 
 
 @dataclass(frozen=True)
@@ -66,17 +68,24 @@ def _task(world: World, name: str, count: int, maker: Maker) -> list[Item]:
             f"items={count} is more than the task {name!r} of the microworld of seed {world.seed} has; "
             f"ask for at most {len(questions)}"
         )
-    return [Item(f"{name}/{i:04d}", context, options) for i, (context, options) in enumerate(questions)]
+    return [
+        Item(f"{name}/{i:04d}", context, options, None if draw is None else f"{name}#{draw}")
+        for i, (draw, (context, options)) in enumerate(questions)
+    ]
 
 
-def _different(world: World, rng: random.Random, maker: Maker) -> Iterator[Question]:
-    """Questions in groups of mirrored copies, no question twice; ends after 1,000 groups without a new one."""
+def _different(world: World, rng: random.Random, maker: Maker) -> Iterator[tuple[int | None, Question]]:
+    """Questions in groups of mirrored copies, no question twice; ends after 1,000 groups without a new one.
+
+    With the number of its group where that has several.
+    """
     seen: set[Question] = set()
-    repeated = 0
+    draws = repeated = 0
     while repeated < 1000:
         group = maker(world, rng)
         repeated += 1
         if seen.isdisjoint(group):
             seen.update(group)
             repeated = 0
-            yield from group
+            yield from ((draws if len(group) > 1 else None, question) for question in group)
+            draws += 1
