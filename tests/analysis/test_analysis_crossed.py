@@ -88,10 +88,14 @@ def test_interval_covers_the_truth_for_new_items_and_replicates(regime: str, rep
     assert 0.93 - 0.01 <= covered.mean() <= 0.97 + 0.01  # two standard errors of 2,000 studies
 
 
-def test_a_true_null_is_rejected_as_seldom_as_holm_promises() -> None:
-    found = false_positives(REGIMES["seeds dominate"], replicates=2, studies=1_500, seed=3)
-    assert found["any of 8 after Holm"] <= 6.5
-    assert found["at 0.5 %"] <= 0.8
+@pytest.mark.parametrize("regime", REGIMES)
+@pytest.mark.parametrize("replicates", REPLICATES)
+def test_a_true_null_is_rejected_as_seldom_as_is_said(regime: str, replicates: int) -> None:
+    """250 studies of 8 claims against one control: the bounds are three standard errors and what p may err."""
+    found = false_positives(REGIMES[regime], replicates=replicates, studies=250, seed=3)
+    assert 2.5 <= found["at 5 %"] <= 7.5
+    assert found["at 0.5 %"] <= 0.5 * 1.24 + 0.5
+    assert found["any of 8 after Holm"] <= 5.0 + 4.1
 
 
 def test_these_items_alone_do_not_speak_of_new_ones() -> None:
