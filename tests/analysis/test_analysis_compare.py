@@ -15,6 +15,7 @@ import pytest
 from rich.console import Console
 
 from ablab.analysis import Comparison, compare, plot_effects, render, write_files
+from ablab.analysis.report.contents import scores_table
 from ablab.errors import InputError
 from ablab.spec import Arm, Claim, Design, Recipe, Replicate
 
@@ -179,9 +180,21 @@ def rows_of(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+def test_bits_per_byte_stand_beneath_perplexity_and_are_compared_with_nothing(comparison: Comparison) -> None:
+    screen = Console(width=140, file=io.StringIO())
+    render(comparison, screen)
+    assert isinstance(screen.file, io.StringIO)
+    rows = [" ".join(line.split()[:3]) for line in screen.file.getvalue().splitlines()]
+    (found,) = (number for number, row in enumerate(rows) if row == "bits per byte")
+    assert rows[found - 1].startswith("perplexity")
+    assert [row[0] for row in scores_table(comparison).rows][-2:] == ["perplexity", "bits per byte"]
+    assert comparison.score("mixed", "bits per byte").mean == 1.0
+    assert {effect.metric for effect in comparison.effects} == {metric.name for metric in comparison.metrics}
+
+
 def test_csv_rows_hold_scores_both_inferences_and_verdicts(comparison: Comparison, tmp_path: Path) -> None:
     _, scores, effects, *_, claims = write_files(comparison, tmp_path)
-    assert len(rows_of(scores)) == (3 * 2 + 3) * 7  # arms x replicates and references, times metrics
+    assert len(rows_of(scores)) == (3 * 2 + 3) * 8  # arms x replicates and references, times metrics and bits per byte
     rows = [row for row in rows_of(effects) if (row["arm"], row["against"]) == ("mixed", "real")]
     reasoning = [row for row in rows if row["metric"] == "reasoning"]
     study = "the study's: items drawn again, bounds averaged over seeds"
@@ -207,7 +220,7 @@ def test_the_table_fits_its_width_without_colour_and_loses_no_number(comparison:
     assert "\x1b" not in text
     assert max(map(len, text.splitlines())) <= width
     for score in comparison.scores:
-        assert f"{score.mean:.{2 if score.metric == 'perplexity' else 1}f}±" in text
+        assert f"{score.mean:.{2 if score.metric in ('perplexity', 'bits per byte') else 1}f}±" in text
     for effect in comparison.effects:
         if effect.against == comparison.control and effect.interval is not None:
             assert f"{effect.estimate:+z.1f} [{effect.interval.low:z.1f}, {effect.interval.high:z.1f}]" in text

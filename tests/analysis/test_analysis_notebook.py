@@ -36,7 +36,7 @@ def comparison(
 
 def test_frames_hold_the_stored_numbers_in_full(comparison: Comparison) -> None:
     scores, effects, claims = (comparison.to_pandas(what) for what in ("scores", "effects", "claims"))
-    assert len(scores) == 2 * 2 * len(comparison.metrics)
+    assert len(scores) == 2 * 2 * len([*comparison.metrics, *comparison.beside])
     one = effects[(effects.metric == "reasoning") & (effects.inference == "new items and replicates")].iloc[0]
     found = comparison.effect("mixed", "real", "reasoning")
     assert found is not None

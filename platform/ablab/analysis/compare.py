@@ -20,10 +20,11 @@ from ablab.analysis.study import relative_change
 from ablab.analysis.weighing import score, suites_of, weighing
 from ablab.errors import InputError, did_you_mean
 from ablab.spec.ablation import Claim, Design, Replicate
-from ablab.spec.metrics import AGGREGATE, PERPLEXITY, suite_groups
+from ablab.spec.metrics import AGGREGATE, BITS_PER_BYTE, PERPLEXITY, suite_groups
 from ablab.spec.suites import BabyLMSuite
 
 FLOOR = "5-gram"
+BITS = Metric(BITS_PER_BYTE, "perplexity", "", None, None)
 SMALL_SCORE = 10.0  # of metrics whose scores all lie below it (reading) two decimals are shown
 
 
@@ -121,13 +122,14 @@ def tabulate(board: Board, declared: Mapping[str, str]) -> Comparison:
         arms=tuple(by_name),
         replicates=tuple(replicate.name for replicate in board.replicates),
         metrics=metrics,
-        scores=tuple(_score(arm, metric) for arm in board.arms for metric in metrics),
-        references=tuple(_reference(name, several, metrics) for name, several in board.others.items()),
+        scores=tuple(_score(arm, metric) for arm in board.arms for metric in (*metrics, BITS)),
+        references=tuple(_reference(name, several, (*metrics, BITS)) for name, several in board.others.items()),
         effects=effects,
         claims=judge(board.claims, effects, len(rows), board.identical),
         relative=tuple(one for one in relative if one is not None),
         components=tuple(one for one in found if one is not None),
         missing=tuple(label for label, result in pairs if result is None),
+        beside=(BITS,),
         notes=(*board.notes, *_identical_notes(board.identical), *_metric_notes(first)),
     )
 
@@ -211,7 +213,7 @@ def _chance(result: ReplicateResult, metric: str) -> float | None:
 
 
 def _score(arm: ArmResults, metric: Metric) -> Score:
-    values = tuple(None if result is None else score(result, metric.name) for result in arm.replicates)
+    values = tuple(None if result is None else _value(result, metric) for result in arm.replicates)
     known = [v for v in values if v is not None]
     return Score(
         arm=arm.arm,
@@ -222,8 +224,12 @@ def _score(arm: ArmResults, metric: Metric) -> Score:
     )
 
 
+def _value(result: ReplicateResult, metric: Metric) -> float:
+    return result.language_modelling.bits_per_byte if metric is BITS else score(result, metric.name)
+
+
 def _reference(name: str, several: Sequence[ReplicateResult], metrics: Sequence[Metric]) -> Reference:
-    scores = {metric.name: statistics.fmean(score(result, metric.name) for result in several) for metric in metrics}
+    scores = {metric.name: statistics.fmean(_value(result, metric) for result in several) for metric in metrics}
     steps = {result.step for result in several}
     return Reference(name, steps.pop() if len(steps) == 1 else None, scores, len(several))
 

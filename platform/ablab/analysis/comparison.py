@@ -173,6 +173,7 @@ class Metric:
 
     name: str
     kind: Kind
+    """Bits per byte are perplexity in another unit."""
     unit: str
     """Of scores: '%', or '' for perplexity."""
     chance: float | None
@@ -249,6 +250,8 @@ class Comparison:
     """What a reader must know to read the intervals."""
     oracle: Oracle | None = None
     """None without learning curves."""
+    beside: tuple[Metric, ...] = ()
+    """What has scores and no effects: bits per byte."""
 
     def score(self, arm: str, metric: str) -> Score:
         """Raises KeyError for an unknown arm or metric."""

@@ -75,7 +75,9 @@ def render(comparison: Comparison, console: Console) -> None:
     console.print(Text(f"Scores in %, {_replicates(comparison)}", style="bold"))
     many = len(comparison.arms) > MANY_ARMS
     metrics = sorted(comparison.metrics, key=lambda m: HEADLINE.index(m.kind)) if many else comparison.metrics
-    scores = _grid(metrics, score_columns(comparison, metrics))
+    scored = [*comparison.metrics, *comparison.beside]
+    scored = sorted(scored, key=lambda m: HEADLINE.index(m.kind)) if many else scored
+    scores = _grid(scored, score_columns(comparison, scored))
     others = len(scores.columns) - len(comparison.arms)  # chance and references stand before the arms
     _print_blocks(console, scores.turned(frozenset({others - 1})) if many else scores)
     if comparison.effects:

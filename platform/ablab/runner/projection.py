@@ -148,7 +148,8 @@ def _arms(store: Store, record: Execution, design: Design, comparison: Compariso
 
 
 def _metrics(comparison: Comparison, arm: str, position: int) -> dict[str, float]:
-    values = {m.name: comparison.score(arm, m.name).values[position] for m in comparison.metrics}
+    shown = (*comparison.metrics, *comparison.beside)
+    values = {metric.name: comparison.score(arm, metric.name).values[position] for metric in shown}
     return {name: value for name, value in values.items() if value is not None}
 
 

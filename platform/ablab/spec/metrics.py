@@ -17,6 +17,8 @@ MICROWORLD_GROUPS = {
 """Group of every suite that the microworld makes."""
 
 PERPLEXITY = "perplexity"
+BITS_PER_BYTE = "bits per byte"
+"""Of the same text as perplexity: shown beneath it, never compared and no metric of claims."""
 AGGREGATE = "aggregate"
 """The unweighted mean over all suites; the study's own aggregate is relative to the control."""
 

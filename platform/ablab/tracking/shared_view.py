@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from ablab.spec.metrics import BITS_PER_BYTE
 from ablab.tracking.cards import Card, PreparedView, bar, changes, dots, group_id, line, parallel
 from ablab.tracking.executions import ARM_PARAM, ARM_TAG, DIFFERENCE, EXECUTION_TAG, VERDICTS_TAG
 from ablab.tracking.flatten import safe_name
@@ -22,7 +23,7 @@ def prepared_views(view: ExecutionView) -> tuple[PreparedView, ...]:
     suites = [name for name in scores if name not in top]
     factors = [safe_name(path) for path in _varying_factors(view)]
     differences = [DIFFERENCE + name for name in (*top, *suites)]
-    other = sorted({safe_name(name) for arm in view.arms for name in arm.metrics} - set(scores))
+    other = sorted({safe_name(name) for arm in view.arms for name in arm.metrics} - {*scores, safe_name(BITS_PER_BYTE)})
     means = {
         "Groups, aggregate and perplexity: mean over replicates": [bar(name) for name in top],
         "Suites": [bar(name) for name in suites],

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from ablab.analysis.comparison import ClaimResult, Comparison, Effect, Inference, RelativeChange
+from ablab.analysis.comparison import ClaimResult, Comparison, Effect, Inference, Metric, RelativeChange
 from ablab.analysis.report.material import Material, TaskEffect
 from ablab.analysis.report.tables import Table
 from ablab.analysis.study import MU_DELTA_REL
@@ -77,11 +77,12 @@ def _p(value: float | None) -> str:
 
 def scores_table(comparison: Comparison) -> Table:
     """Mean ± standard deviation of every arm, beside chance and models that are no arm."""
-    columns = score_columns(comparison, comparison.metrics)
-    rows = tuple((m.name, *(c.cells[row].plain for c in columns)) for row, m in enumerate(comparison.metrics))
+    metrics = (*comparison.metrics, *comparison.beside)
+    columns = score_columns(comparison, metrics)
+    rows = tuple((m.name, *(c.cells[row].plain for c in columns)) for row, m in enumerate(metrics))
     most = max(sum(value is not None for value in score.values) for score in comparison.scores)
     title = "Scores in %" + (f", mean ± standard deviation over {most} replicates" if most > 1 else ", one replicate")
-    return Table("scores", title, ("metric", *(c.header for c in columns)), rows, marks=_kinds(comparison))
+    return Table("scores", title, ("metric", *(c.header for c in columns)), rows, marks=_kinds(metrics))
 
 
 def effects_table(comparison: Comparison) -> Table:
@@ -96,11 +97,11 @@ def effects_table(comparison: Comparison) -> Table:
         ),
     )
     title = f"Differences from {comparison.control}"
-    return Table("effects", title, ("metric", *arms), rows, marks=_kinds(comparison), notes=notes)
+    return Table("effects", title, ("metric", *arms), rows, marks=_kinds(comparison.metrics), notes=notes)
 
 
-def _kinds(comparison: Comparison) -> tuple[str, ...]:
-    return tuple("suite" if metric.kind == "suite" else "headline" for metric in comparison.metrics)
+def _kinds(metrics: Sequence[Metric]) -> tuple[str, ...]:
+    return tuple("suite" if metric.kind == "suite" else "headline" for metric in metrics)
 
 
 def sizes_table(material: Material) -> Table:
