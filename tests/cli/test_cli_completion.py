@@ -52,6 +52,9 @@ def test_bash_completes_commands_names_versions_scales_and_arms(offered: Callabl
     assert offered("run-study r") == {"ratio-truncation"}
     assert {"tiny", "smoke"} <= offered("run-study ratio-truncation --scale ")
     assert offered("ablab show perp") == {"perplexity-reasoning"}
+    assert "dev" in offered("run-study ratio-truncation@")
+    assert offered("ablab show ratio-truncation --scale ti") == {"tiny"}
+    assert offered("ablab status rat") == {"ratio-truncation"}
 
 
 def test_completing_imports_no_heavy_library(tmp_path: Path) -> None:

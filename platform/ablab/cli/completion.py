@@ -36,27 +36,33 @@ def ablations(prefix: str, **__: Any) -> list[str]:
     return sorted({*load_declarations(project).ablations, *pinned_names(project)})
 
 
-def studies(**__: Any) -> list[str]:
-    """Every study."""
+def studies(prefix: str, **__: Any) -> list[str]:
+    """Every study; behind an @ its pinned versions and `dev`."""
     from ablab.search.declared import declared_studies, pinned_studies
     from ablab.settings import load_settings
 
     project = load_settings().project
+    name, at, _ = prefix.partition("@")
+    if at:
+        return [*(f"{name}@{number}" for number in pinned_studies(project).get(name, ())), f"{name}@dev"]
     return sorted({*declared_studies(project)[0], *pinned_studies(project)})
 
 
 def declared(prefix: str, **__: Any) -> list[str]:
     """Every ablation and study."""
-    return [*ablations(prefix), *studies()]
+    return sorted({*ablations(prefix), *studies(prefix)})
 
 
 def scales(parsed_args: argparse.Namespace, **__: Any) -> list[str]:
-    """Of the ablation that is named before it; of all where it comes first."""
+    """Of the ablation or study that is named before it; of all ablations where it comes first."""
     from ablab.registry.declarations import load_declarations
     from ablab.registry.versions import resolve_name
+    from ablab.search.declared import is_study
     from ablab.settings import load_settings
 
     project = load_settings().project
+    if is_study(project, (getattr(parsed_args, "name", None) or "").partition("@")[0]):
+        return study_scales(parsed_args)
     if name := getattr(parsed_args, "name", None):
         return list(resolve_name(project, name).ablation.designs)
     every = load_declarations(project).ablations.values()

@@ -79,9 +79,10 @@ def _reading(commands: argparse._SubParsersAction[Parser]) -> None:
         "status:status",
         "  ablab status\n  ablab status 3f2a91c0\n  ablab status ratio-truncation",
     )
-    one.add_argument(
+    execution = one.add_argument(
         "execution", nargs="?", metavar="EXECUTION", help="id, or its first digits, or a study; default: all runs"
     )
+    completed_by(execution, completion.studies)
     add_json(one)
 
 
