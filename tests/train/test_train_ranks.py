@@ -176,22 +176,33 @@ from ablab.train.rank import main
 step = Engine._step
 def without_room(self, blocks):
     if self.ranks.rank == 1:
-        raise MemoryError("no room")
+        raise FAULT
     return step(self, blocks)
 Engine._step = without_room
 """
 
 
+@pytest.mark.parametrize(
+    ("fault", "told", "remedy"),
+    [
+        (
+            "MemoryError('no room')",
+            "out of memory at micro_batch=2 .*no room",
+            "micro_batch=1 might fit: --numerics micro_batch=1",
+        ),
+        ("OSError(28, 'disk is full')", "disk is full", "free space, then run the same command"),
+    ],
+)
 def test_what_goes_wrong_in_another_rank_than_the_first_is_told_with_its_remedy(
-    make_context: MakeContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    fault: str, told: str, remedy: str, make_context: MakeContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first waits for it in a collective meanwhile."""
-    (tmp_path / "failing_rank.py").write_text(FAILING)
+    (tmp_path / "failing_rank.py").write_text(FAILING.replace("FAULT", fault))
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setattr(launch, "RANK", "failing_rank")
-    with pytest.raises(RunError, match=r"out of memory at micro_batch=2 .*no room") as failed:
+    with pytest.raises(RunError, match=told) as failed:
         train(make_context(numerics=TWO.model_copy(update={"micro_batch": 2})))
-    assert failed.value.remedy == "micro_batch=1 might fit: --numerics micro_batch=1"
+    assert failed.value.remedy == remedy
 
 
 def watched(ctx: StageContext, first: str, second: str = "") -> dict[str, Any]:

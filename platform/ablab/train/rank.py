@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import threading
@@ -84,6 +85,9 @@ def _train(task: dict[str, Any], group: Group, send: Send) -> None:
     except RunError as error:
         message = str(error).removesuffix(f"\n{error.remedy}") if error.remedy else str(error)
         send({"failed": message, "remedy": error.remedy})
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        send({"failed": str(error), "remedy": "free space, then run the same command" if full else ""})
     torch.distributed.destroy_process_group()
 
 
