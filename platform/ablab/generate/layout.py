@@ -83,7 +83,7 @@ def _behind(gains_E: Tensor, projections_PE: list[Tensor], dtype: torch.dtype) -
 
 def _transposed(weight_PE: Tensor, dtype: torch.dtype) -> Tensor:
     """[E, P], its rows a cache line farther apart than they are long: at a power of two they would fall on the same few
-    sets of the cache, which costs wide products 12 to 18 % of their speed (docs/journal.md)."""
+    sets of the cache, which costs wide products 12 to 16 % of their speed (docs/journal.md)."""
     projections, hidden = weight_PE.shape
     room = torch.zeros(hidden, projections + CACHE_LINE // dtype.itemsize, dtype=dtype, device=weight_PE.device)
     return room[:, :projections].copy_(weight_PE.t())
