@@ -64,7 +64,7 @@ def compute(task: dict[str, Any], send: Send) -> dict[str, Any]:
         numerics=attempt.numerics,
         progress=_progress(key, send),
         costs=costs,
-        measured=_measured(key, send, started),
+        measured=_measured(key, send),
         hostfile=Path(task["hostfile"]) if task["hostfile"] else None,
         generation_workers=task["generation_workers"],
     )
@@ -133,8 +133,8 @@ def _progress(key: str, send: Send) -> Progress:
     return report
 
 
-def _measured(key: str, send: Send, started: float) -> Measured:
+def _measured(key: str, send: Send) -> Measured:
     def report(step: int, values: Mapping[str, float]) -> None:
-        send({"measured": key, "step": step, "values": dict(values), "seconds": time.time() - started})
+        send({"measured": key, "step": step, "values": dict(values)})
 
     return report

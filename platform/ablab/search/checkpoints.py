@@ -34,14 +34,12 @@ class Watch:
     best: Callable[[], TrialRow | None]
     """The best trial so far."""
     _losses: dict[int, dict[int, float]] = field(default_factory=dict)
-    _seconds: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._losses = checkpoints_of(self.trial)  # of an earlier worker of this trial
 
     def heard(self, planned: PlannedStage, event: Mapping[str, Any]) -> None:
         """A checkpoint of a stage that is computed now. Raises `Stopped` where the rest is not worth computing."""
-        self._seconds[planned.key] = event["seconds"]
         step, steps = event["step"], self.design.recipe.arm_schedule().steps
         for position in sorted({use.replicate for use in planned.uses if use.role == "train"}):
             why = self._keep(position, step, event["values"][LOSS])
@@ -53,10 +51,6 @@ class Watch:
         for point in map(json.loads, curves.read_text(encoding="utf-8").splitlines()):
             if LOSS in point:
                 self._keep(position, point["step"], point[LOSS])
-
-    def seconds(self, computed: list[str]) -> float:
-        """Computing time of trainings that were begun here and are not among the computed stages."""
-        return sum(seconds for key, seconds in self._seconds.items() if key not in computed)
 
     def _keep(self, position: int, step: int, loss_nats: float) -> str:
         """Why the pruner would stop now, in words; empty where it would not, or was asked before."""

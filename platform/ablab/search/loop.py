@@ -181,8 +181,7 @@ class Search:
             except Stopped as stopped:
                 one.message = str(stopped)
             finally:  # whatever becomes of it: what it cost
-                seconds = before[0] + one.seconds + watch.seconds(one.computed)
-                spent = {SECONDS: seconds, COMPUTED: before[1] + len(one.computed)}
+                spent = {SECONDS: before[0] + one.seconds, COMPUTED: before[1] + len(one.computed)}
                 self.storage.note(trial, **spent)
         if one.message:
             self.storage.note(trial, **{CAUSE: one.message})

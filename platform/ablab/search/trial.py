@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -43,6 +44,8 @@ class Bench:
     view: View
     on_started: Callable[[PlannedStage], None]
     on_done: Callable[[PlannedStage], None]
+    cut_off_s: float = 0.0
+    """Computing time of the stages at which workers were stopped the last time."""
     _pool: Pool | None = None
 
     def __enter__(self) -> Bench:
@@ -83,9 +86,16 @@ class Bench:
 
     def execute(self, record: Execution, plan: Plan, on_measured: Heard) -> None:
         """Compute what is missing of a plan. Raises RunError when stages failed, and what `on_measured` raises."""
+        self.cut_off_s = 0.0
         if self._pool is None and any(True for _ in plan.todo()):
             logs = self.settings.home / "logs" / record.id
             self._pool = Pool(self.placement.jobs, self.placement.numerics.threads, logs)
+        began: dict[str, float] = {}
+
+        def started(planned: PlannedStage) -> None:
+            began[planned.key] = time.monotonic()
+            self.on_started(planned)
+
         self.view.begin(plan)
         try:
             Executor(
@@ -96,7 +106,7 @@ class Bench:
                 placement=self.placement,
                 view=self.view,
                 logs=self.settings.home / "logs" / record.id,
-                on_started=self.on_started,
+                on_started=started,
                 on_done=self.on_done,
                 on_measured=on_measured,
                 pool=self._pool,
@@ -105,7 +115,9 @@ class Bench:
             busy = [worker.task for worker in self._pool.workers if worker.task is not None] if self._pool else []
             if busy:
                 self._close_pool()  # workers that are still at a stage must not stay at it
+            now = time.monotonic()
             for key in busy:
+                self.cut_off_s += now - began.get(key, now)
                 self.view.stopped(plan.stages[key])
             raise
         finally:
@@ -131,7 +143,7 @@ class Evaluation:
     computed: list[str] = field(default_factory=list)
     """Keys of the stages that were computed for it."""
     seconds: float = 0.0
-    """Computing time of these stages."""
+    """Computing time of these stages, and of those that were stopped."""
 
     def run(self, replicates: int | None = None, on_measured: Heard = unwatched) -> None:
         """Compute the first replicates of every arm (all of them by default). What `on_measured` raises ends it."""
@@ -142,6 +154,7 @@ class Evaluation:
             self.bench.execute(self.record, plan, on_measured)
         finally:
             self._count(missing)
+            self.seconds += self.bench.cut_off_s
 
     def curves(self, arm: str, position: int) -> Path:
         """The curves of the arm's training in one replicate."""
