@@ -166,4 +166,4 @@ def test_a_comparison_names_the_suites_whose_rows_share_stories(
 
     told_twice = [i // 2 for i in range(20)]
     assert "entity_tracking (40 rows, 10 clusters)" in notes(told_twice)
-    assert "share a story" not in notes(None)
+    assert "cluster" not in notes(None)

@@ -285,7 +285,7 @@ def _metric_notes(result: ReplicateResult) -> Iterator[str]:
     units = {name: weighing(result, name).units for name in judged}
     shared = [f"{name} ({u.rows} rows, {u.count} clusters)" for name, u in units.items() if not u.single]
     if shared:
-        yield f"rows that share a story are one cluster, which counts as one draw of new items: {', '.join(shared)}"
+        yield f"rows of one story, and mirrored copies, are one cluster: one draw of new items in {', '.join(shared)}"
     unjudged = [f"{name} ({score.metric})" for name, score in result.scores.items() if score.metric != ACCURACY]
     if unjudged:
         yield (
