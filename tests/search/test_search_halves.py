@@ -83,6 +83,17 @@ def test_the_halves_hold_every_item_once_in_blocks_of_four(tmp_path: Path) -> No
     assert rows == [0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19]
 
 
+def test_rows_of_one_story_are_in_one_half_also_across_tasks(tmp_path: Path) -> None:
+    made = judged(tmp_path)
+    table = pq.read_table(made.evaluate / "items.parquet")
+    stories = [f"pairs/#{int(item.rpartition('/')[2]) % 7}" for item in table["item"].to_pylist()]
+    pq.write_table(table.append_column("cluster", pa.array(stories)), made.evaluate / "items.parquet")
+    for half, numbers in (("selection", {0, 1, 2, 3}), ("final", {4, 5, 6})):
+        rows = [int(item.rpartition("/")[2]) for item in load_half(made, half).items.tolist()]
+        assert {row % 7 for row in rows} == numbers
+        assert len(rows) == 3 * sum(row % 7 in numbers for row in range(ROWS))
+
+
 def test_a_score_of_a_half_is_that_of_its_own_items(tmp_path: Path) -> None:
     made = judged(tmp_path)
     table = pq.read_table(made.evaluate / "items.parquet").to_pylist()

@@ -5,8 +5,9 @@
 | perplexity | validation split, at the judged checkpoint | test split |
 | suites | every other block of four rows of each task, from the first | the blocks between them |
 
-Both are read off one evaluation, so a trial that equals an arm of an ablation costs nothing. Blocks, because mirrored
-copies of a question stand beside each other: they come in pairs, and the first row of a task is a first copy.
+Both are read off one evaluation, so a trial that equals an arm of an ablation costs nothing. Rows that share a story
+go with the first of them. Blocks, because mirrored copies of a question stand beside each other, also where they do
+not name what they share (EWoK): they come in pairs, and the first row of a task is a first copy.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ def load_half(judgement: Judgement, half: Half) -> ReplicateResult:
     Raises InputError for results that cannot be used, RunError where a task has too few rows in this half.
     """
     whole = load_result(judgement.evaluate)
-    kept = _is_selection(whole.items) == (half == "selection")
+    kept = _is_selection(whole.items, whole.clusters) == (half == "selection")
     part = replace(
         whole,
         items=whole.items[kept],
@@ -73,10 +74,14 @@ def is_loss(metric: str) -> bool:
     return metric == PERPLEXITY
 
 
-def _is_selection(items: NDArray[np.str_]) -> NDArray[np.bool_]:
-    """By item id `<suite>/<task>/<row>`: rows 0-3 are selection, 4-7 final, 8-11 selection, ..."""
+def _is_selection(items: NDArray[np.str_], clusters: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """By the lowest row of a cluster in item ids `<suite>/<task>/<row>`: 0-3 are selection, 4-7 final, 8-11
+    selection, ..."""
     rows = np.array([int(str(item).rpartition("/")[2]) for item in items], dtype=np.int64)
-    return np.asarray(rows // BLOCK % 2 == 0, dtype=np.bool_)
+    _, cluster = np.unique(clusters, return_inverse=True)
+    lowest = np.full(cluster.max(initial=-1) + 1, np.iinfo(np.int64).max)
+    np.minimum.at(lowest, cluster, rows)
+    return np.asarray(lowest[cluster] // BLOCK % 2 == 0, dtype=np.bool_)
 
 
 def _score(part: ReplicateResult, suite: str, whole: SuiteScore, judgement: Judgement) -> SuiteScore:
