@@ -28,7 +28,7 @@ PROBE_SECONDS = 300.0  # a training process needs 5 to 8 s to start on an idle c
 VARIABLES = {
     *("ABLAB_PROJECT", "ABLAB_HOME", "ABLAB_STORE", "ABLAB_REGISTRY_URL", "ABLAB_DATA", "ABLAB_EWOK_PASSWORD"),
     *("ABLAB_STUDY_URL", "ABLAB_HOSTFILE"),
-    *("ABLAB_REQUIRE", "ABLAB_SHARED_DATA"),  # of the tests
+    *("ABLAB_REQUIRE", "ABLAB_SHARED_DATA", "ABLAB_BROWSER_HOME"),  # of the tests
 }
 FULL_GB, LOW_GB = 0.5, 5.0  # the demonstration writes 0.1 GB
 
