@@ -61,6 +61,10 @@ def children_of(pid: int) -> list[int]:
     return sorted(found)
 
 
+def command_of(pid: int) -> str:
+    return Path(f"/proc/{pid}/cmdline").read_text()
+
+
 def wait_until(condition: Callable[[], object]) -> None:
     limit = time.monotonic() + 120
     while not condition():
@@ -95,7 +99,7 @@ def test_one_process_or_several_killed_or_not_give_the_same_bytes(context: Conte
 
     def kill_a_helper(_done: int, _total: int, _unit: str, note: str = "") -> None:
         if not notes:
-            helper = children_of(os.getpid())[0]
+            helper = next(pid for pid in children_of(os.getpid()) if "generate.workers" in command_of(pid))
             os.kill(helper, signal.SIGKILL)
             wait_until(lambda: not alive(helper))
         notes.append(note)
