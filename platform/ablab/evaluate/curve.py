@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,22 +12,13 @@ import pyarrow.parquet as pq
 import torch
 
 from ablab.corpora import tokenizer
-from ablab.evaluate.items import Outcome
+from ablab.evaluate import items
 from ablab.evaluate.measure import Measured, measure_suites
 from ablab.evaluate.stage import load_scorer
 from ablab.store.context import StageContext
 
-SCHEMA = pa.schema(
-    [
-        ("step", pa.int32()),
-        ("item", pa.string()),
-        ("cluster", pa.string()),
-        ("suite", pa.string()),
-        ("task", pa.string()),
-        ("group", pa.string()),
-        ("correct", pa.bool_()),
-    ]
-)
+_OF_ITEMS = ("item", "cluster", "suite", "task", "group", "correct")
+SCHEMA = pa.schema([("step", pa.int32()), *(items.SCHEMA.field(name) for name in _OF_ITEMS)])
 
 
 def learning_curve(ctx: StageContext) -> dict[str, Any]:
@@ -57,10 +48,7 @@ def learning_curve(ctx: StageContext) -> dict[str, Any]:
 
 def _write(path: Path, steps: Sequence[int], found: Sequence[Measured]) -> None:
     """One row for every item at every step. The same outcomes give the same bytes."""
-
-    def rows() -> Iterator[tuple[int, Outcome]]:
-        return ((step, outcome) for step, one in zip(steps, found, strict=True) for outcome in one.outcomes)
-
-    columns: dict[str, Any] = {"step": [step for step, _ in rows()]}
-    columns |= {name: [getattr(outcome, name) for _, outcome in rows()] for name in SCHEMA.names[1:]}
+    rows = [(step, outcome) for step, one in zip(steps, found, strict=True) for outcome in one.outcomes]
+    columns: dict[str, Any] = {"step": [step for step, _ in rows]}
+    columns |= {name: [getattr(outcome, name) for _, outcome in rows] for name in _OF_ITEMS}
     pq.write_table(pa.table(columns, schema=SCHEMA), path, compression="zstd")
