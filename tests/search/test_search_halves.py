@@ -12,9 +12,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from ablab.errors import RunError
+from ablab.evaluate.items import SCHEMA as SCHEMA_OF_ITEMS
 from ablab.evaluate.metrics import spearman
 from ablab.search.halves import Judgement, load_half, value
 
+SCHEMA = pa.schema([field for field in SCHEMA_OF_ITEMS if field.name != "cluster"])  # as before clusters
 ROWS = 22  # of a task: five blocks of four, and two rows
 LOSS = 4.0
 
@@ -48,20 +50,6 @@ def judged(folder: Path, rows: int = ROWS) -> Judgement:
     lines = [json.dumps({"id": f"wug/words/{row}", "ratio": float(ratio)}) for row, ratio in enumerate(ratios)]
     (made.suite / "wug" / "words.jsonl").write_text("\n".join(lines) + "\n")
     return made
-
-
-SCHEMA = pa.schema(
-    [
-        ("item", pa.string()),
-        ("suite", pa.string()),
-        ("task", pa.string()),
-        ("group", pa.string()),
-        ("correct", pa.bool_()),
-        ("prediction", pa.int32()),
-        ("value", pa.float64()),
-        ("log_probs", pa.list_(pa.float64())),
-    ]
-)
 
 
 def _item(suite: str, task: str, row: int, correct: bool | None, log_probs: list[float]) -> dict[str, object]:
