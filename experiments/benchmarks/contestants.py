@@ -15,6 +15,7 @@ from ablab.generate.sampler import Sampler
 from ablab.generate.text import SPECIALS, Vocabulary
 from ablab.spec.synthetic import Decoding
 from experiments.benchmarks.peers import Clock, now, prompts_of
+from experiments.benchmarks.setting import Architecture, Setting
 
 DIFFERENT = 4  # prompts of a few steps at some length, which shall not cost more than the steps
 CONTRAST = Decoding(
@@ -39,21 +40,7 @@ class Contestant(Protocol):
         ...
 
 
-class Sized(Protocol):
-    """The fields of a setting that make models."""
-
-    layers: int
-    hidden: int
-    heads: int
-    ffn: int
-    vocab_size: int
-    prompt: int
-    new_tokens: int
-    precision: str
-    device: str
-
-
-def make_pair(setting: Sized, root: Path) -> None:
+def make_pair(setting: Architecture, root: Path) -> None:
     """Checkpoints with drawn weights; heads scaled to logits that spread by 3: plausible heads are some ten words."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -76,7 +63,7 @@ def make_pair(setting: Sized, root: Path) -> None:
 class Ours:
     """The sampler of the stage `generate`, prompts and draws included."""
 
-    def __init__(self, setting: Sized, root: Path, rows: int, clock: Clock) -> None:
+    def __init__(self, setting: Setting, root: Path, rows: int, clock: Clock) -> None:
         self.setting, self.rows, self.clock = setting, rows, clock
         length = setting.prompt + setting.new_tokens
         self.good, self.bad = (

@@ -19,7 +19,7 @@ import resource
 import statistics
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ from experiments.benchmarks.contestants import Contestant, Ours, make_pair
 from experiments.benchmarks.generation_shards import measure_shards
 from experiments.benchmarks.peers import CLOCKS, Clock, GeneratePeer, LoopPeer, PeerPair
 from experiments.benchmarks.roofline import Machine, bound
+from experiments.benchmarks.setting import Setting
 
 EXAMPLES = """examples:
   python -m experiments.benchmarks.generation --json cpu.json             about 3 minutes on two idle cores
@@ -39,30 +40,6 @@ EXAMPLES = """examples:
 """
 HEADLINES = ("ours_tokens_per_s", "ratio_same_setting", "ratio_over_best_peer", "roofline_fraction")
 STEPS = 4  # timed at each length, behind one that is not
-
-
-@dataclass(frozen=True)
-class Setting:
-    """GOOD and BAD of one architecture, and how long and how many sequences are."""
-
-    layers: int
-    hidden: int
-    heads: int
-    ffn: int
-    vocab_size: int
-    prompt: int
-    new_tokens: int
-    rows: int
-    """Sequences at once, in the same setting for all."""
-    our_rows: int
-    """Sequences at once at our own best."""
-    batches: tuple[int, ...]
-    """Among which each peer's best is looked for."""
-    lengths: int
-    """At how many lengths steps are timed; 0 for whole runs."""
-    precision: str
-    device: str
-
 
 SETTINGS = {
     "cpu": Setting(6, 256, 4, 1_024, 4_096, 20, 400, 128, 256, (32, 64, 128), 4, "fp32", "cpu"),

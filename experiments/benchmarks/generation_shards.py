@@ -13,7 +13,6 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 SHARDS = (1, 10, 100, 1_000)
@@ -48,6 +47,7 @@ def make_inputs(root: Path) -> None:
 
     from ablab.generate.text import SPECIALS
     from experiments.benchmarks.contestants import make_pair
+    from experiments.benchmarks.setting import Architecture
 
     for name in ("corpus", "tokenizer", "select"):
         (root / name).mkdir()
@@ -61,8 +61,7 @@ def make_inputs(root: Path) -> None:
     texts = [" ".join(words[number] for number in row) for row in numbers]
     columns = {"id": [str(row) for row in range(TEXTS)], "source": ["x"] * TEXTS, "text": texts}
     pq.write_table(pa.table(columns), root / "corpus" / "seed.parquet")
-    sizes = SimpleNamespace(layers=1, hidden=32, heads=2, ffn=64, vocab_size=VOCABULARY)
-    make_pair(sizes, root)  # type: ignore[arg-type]
+    make_pair(Architecture(layers=1, hidden=32, heads=2, ffn=64, vocab_size=VOCABULARY), root)
     for step, name in ((1, "bad"), (2, "good")):
         (root / name).rename(root / f"step-{step:08d}")
         (root / "training" / "checkpoints").mkdir(parents=True, exist_ok=True)

@@ -15,22 +15,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 
-
-class Sized(Protocol):
-    """The fields of a setting that are counted."""
-
-    layers: int
-    hidden: int
-    ffn: int
-    vocab_size: int
-    prompt: int
-    new_tokens: int
-    rows: int
-    precision: str
+from experiments.benchmarks.setting import Setting
 
 
 @dataclass(frozen=True)
@@ -54,7 +42,7 @@ class Machine:
         )
 
 
-def bound(machine: Machine, setting: Sized) -> dict[str, float]:
+def bound(machine: Machine, setting: Setting) -> dict[str, float]:
     """Tokens per second that no program can exceed, and what it is made of (means per step)."""
     size = 2 if setting.precision == "bf16" else 4
     weights = setting.layers * (4 * setting.hidden**2 + 3 * setting.hidden * setting.ffn)
