@@ -17,6 +17,7 @@ from ablab.errors import RunError
 from ablab.registry.process import this_process
 from ablab.registry.records import Lease, Owner
 from ablab.registry.registry import Registry
+from ablab.runner.execute import chain_seconds
 from ablab.runner.plan import PlannedStage
 from ablab.spec.placement import Numerics
 from ablab.spec.stages import Stage
@@ -166,6 +167,42 @@ def test_a_stage_whose_worker_dies_fails_alone_and_says_how(tmp_path: Path, stor
     assert view.finished_kinds == ["suite"]
     assert registry.holder(big.key) is None
     assert run(tmp_path, big).finished_kinds == ["corpus"]
+
+
+def test_a_stage_is_begun_after_what_it_comes_after_and_calls_for_it_only_when_it_is_absent_itself(
+    tmp_path: Path, store: Store
+) -> None:
+    suite, corpus = suite_stage(), corpus_stage()
+    ordered = small_plan(store, suite)
+    ordered.stages.update(small_plan(store, corpus).stages)
+    ordered.stages[corpus.key].state = "unneeded"
+    ordered.wait(suite.key, after=corpus.key)
+    assert chain_seconds(ordered)[corpus.key] > chain_seconds(ordered)[suite.key]
+    view = Notes()
+    with executor(tmp_path, ordered, view, jobs=2) as (evaluator, _):
+        evaluator.run()
+    assert view.finished_kinds == ["corpus", "suite"]
+    shutil.rmtree(store.directory("corpus", corpus.key))
+    ordered.refresh(store)
+    assert list(ordered.todo()) == [], "the suite is there, so nothing calls for what it came after"
+    shutil.rmtree(store.directory("suite", suite.key))
+    ordered.stages[suite.key].state = "unneeded"
+    assert [planned.stage.kind for planned in ordered.demand(suite.key, store)] == ["suite", "corpus"]
+    assert ordered.stages[suite.key].why == "needs corpus first"
+
+
+def test_what_comes_after_a_stage_that_failed_is_not_begun_and_the_summary_names_it(
+    tmp_path: Path, store: Store
+) -> None:
+    impossible = tokenizer_stage(60_000)
+    plan = small_plan(store, impossible, suite_stage())
+    plan.wait(suite_stage().key, after=impossible.key)
+    view = Notes()
+    with executor(tmp_path, plan, view, jobs=2) as (evaluator, _), pytest.raises(RunError) as caught:
+        evaluator.run()
+    assert view.started_kinds == ["corpus", "tokenizer"]
+    assert "1 of 3 stages failed" in str(caught.value)
+    assert "not begun without it: suite · real-only r1" in str(caught.value)
 
 
 def test_workers_that_die_while_idle_end_the_run_instead_of_being_replaced_for_ever(

@@ -108,12 +108,11 @@ class Executor:
                     break
 
     def _doable(self) -> list[PlannedStage]:
-        """Stages that are missing and have not failed, and whose inputs are complete."""
+        """Stages that are missing and have not failed, and for which everything that they wait for is complete."""
         return [
             planned
             for planned in self.plan.todo()
-            if planned.key not in self._failed
-            and all(self.plan.stages[s.key].state == "cached" for s in planned.stage.inputs.values())
+            if planned.key not in self._failed and all(one.state == "cached" for one in self.plan.awaited(planned))
         ]
 
     def _ready(self, pool: Pool) -> list[PlannedStage]:
@@ -270,15 +269,25 @@ class Executor:
             worker.send({"warm": modules})
 
     def _summary(self) -> str:
+        todo = {planned.key for planned in self.plan.todo()}
         lines = [f"{len(self._failed)} of {len(self.plan.stages)} stages failed (process {os.getpid()}):"]
         for key, message in self._failed.items():
-            lines.append(f"- {self.plan.stages[key].title} ({key[:12]}): {message}")
+            planned = self.plan.stages[key]
+            lines.append(f"- {planned.title} ({key[:12]}): {message}")
+            if waiting := [child.title for child in planned.children if child.key in todo]:
+                lines.append(f"  not begun without it: {', '.join(waiting)}")
         return "\n".join(lines)
 
 
 def chain_seconds(plan: Plan) -> dict[str, float]:
     """For every stage the seconds of the longest chain of work that waits for it, itself included."""
     longest: dict[str, float] = {}
-    for key, planned in reversed(plan.stages.items()):  # inputs stand first, so children are known already
-        longest[key] = planned.estimate.seconds + max((longest[c.key] for c in planned.children), default=0.0)
+
+    def chain(planned: PlannedStage) -> float:
+        if planned.key not in longest:
+            longest[planned.key] = planned.estimate.seconds + max(map(chain, planned.children), default=0.0)
+        return longest[planned.key]
+
+    for planned in plan.stages.values():
+        chain(planned)
     return longest

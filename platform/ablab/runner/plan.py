@@ -40,6 +40,10 @@ class PlannedStage:
     why: str
     estimate: Estimate
     children: list[PlannedStage] = field(default_factory=list)
+    """Stages that wait for this one: it is their input, or in their `after`."""
+    after: set[str] = field(default_factory=set)
+    """Keys of stages that must be complete before this one is begun, though they are no inputs: they change neither its
+    key nor its result, and are called for only when it is to be computed itself."""
     steps: set[int] = field(default_factory=set)
     """Declared checkpoints that stages which are to be computed read of it; a removed one is no cache hit."""
 
@@ -79,13 +83,19 @@ class Plan:
     def todo(self) -> Iterator[PlannedStage]:
         return (planned for planned in self.stages.values() if planned.state in ("new", "resumable"))
 
+    def wait(self, key: str, after: str) -> None:
+        """One stage is not begun before another is complete, which is none of its inputs."""
+        if after not in self.stages[key].after:
+            self.stages[key].after.add(after)
+            self.stages[after].children.append(self.stages[key])
+
     def demand(self, key: str, store: Store) -> list[PlannedStage]:
         """Mark an absent stage, and what it needs and is absent, as to be computed; returns what was marked."""
         planned = self.stages[key]
         if planned.is_in(store) or planned.state in ("new", "resumable"):
             return []
-        planned.state, planned.why = _absent(planned, store)
-        return [planned, *self._demand_inputs(planned, store)]
+        planned.state, planned.why = self._absent(planned, store)
+        return [planned, *self._demand_awaited(planned, store)]
 
     def refresh(self, store: Store) -> None:
         """Look again at what was there: what was removed since, and is called for, is to be computed."""
@@ -96,15 +106,29 @@ class Plan:
             if planned.is_result:
                 self.demand(planned.key, store)
             if planned.state in ("new", "resumable"):
-                self._demand_inputs(planned, store)
+                self._demand_awaited(planned, store)
 
-    def _demand_inputs(self, planned: PlannedStage, store: Store) -> list[PlannedStage]:
-        marked = []
+    def awaited(self, planned: PlannedStage) -> Iterator[PlannedStage]:
+        """What must be complete before a stage is begun: its inputs, and what it comes after."""
+        keys = [upstream.key for upstream in planned.stage.inputs.values()]
+        return (self.stages[key] for key in dict.fromkeys([*keys, *sorted(planned.after)]))
+
+    def _demand_awaited(self, planned: PlannedStage, store: Store) -> list[PlannedStage]:
         needed = steps_needed(planned.stage)
         for name, upstream in planned.stage.inputs.items():
             self.stages[upstream.key].steps |= needed.get(name, set())
-            marked += self.demand(upstream.key, store)
-        return marked
+        return [marked for one in self.awaited(planned) for marked in self.demand(one.key, store)]
+
+    def _absent(self, planned: PlannedStage, store: Store) -> tuple[str, str]:
+        stage = planned.stage
+        gone = pruned_steps(store.directory(stage.kind, stage.key)) & planned.steps
+        why = [removed(gone)] if gone else []
+        if store.has_work(stage.key):
+            return "resumable", "; ".join([*why, "an interrupted run left work to go on from"])
+        if why:
+            return "new", why[0]
+        waiting = sorted({s.stage.kind for s in self.awaited(planned) if not store.has(s.stage.kind, s.key)})
+        return "new", f"needs {', '.join(waiting)} first" if waiting else "not in the store"
 
     def long_items(self, store: Store) -> list[str]:
         """Items longer than the context of their model, as far as suite and tokenizer are in the store already."""
@@ -157,6 +181,7 @@ class Plan:
                     "state": p.state,
                     "why": p.why,
                     "uses": [vars(use) for use in p.uses],
+                    "after": sorted(p.after),
                     "estimate": vars(p.estimate),
                 }
                 for p in self.stages.values()
@@ -212,15 +237,3 @@ def _state(stage: Stage, store: Store) -> tuple[str, str]:
     if store.has(stage.kind, stage.key):
         return "cached", "in the store"
     return "unneeded", UNNEEDED
-
-
-def _absent(planned: PlannedStage, store: Store) -> tuple[str, str]:
-    stage = planned.stage
-    gone = pruned_steps(store.directory(stage.kind, stage.key)) & planned.steps
-    why = [removed(gone)] if gone else []
-    if store.has_work(stage.key):
-        return "resumable", "; ".join([*why, "an interrupted run left work to go on from"])
-    if why:
-        return "new", why[0]
-    waiting = sorted({s.kind for s in stage.inputs.values() if not store.has(s.kind, s.key)})
-    return "new", f"needs {', '.join(waiting)} first" if waiting else "not in the store"
