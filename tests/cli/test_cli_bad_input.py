@@ -6,11 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from tiny_helper import ROOT
+from cli_helper import call, settle
 
 import ablab
-from ablab.cli import main as ablab_main
-from ablab.cli import run_ablation
 from ablab.cli.common import typed
 from ablab.errors import RunError
 from ablab.runner.plan import Plan
@@ -23,22 +21,14 @@ NAME = "contrastive-vs-masked"
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A home that does not exist yet."""
-    for variable in ("ABLAB_STORE", "ABLAB_REGISTRY_URL", "MLFLOW_TRACKING_URI"):
-        monkeypatch.delenv(variable, raising=False)
-    monkeypatch.setenv("ABLAB_PROJECT", str(ROOT))
-    monkeypatch.setenv("ABLAB_HOME", str(tmp_path / "home"))
+    settle(monkeypatch, tmp_path / "home")
     monkeypatch.setenv("ABLAB_DATA", str(tmp_path / "data"))
     return tmp_path / "home"
 
 
-def run(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], program: str, *arguments: str
-) -> tuple[int, str]:
+def run(capsys: pytest.CaptureFixture[str], program: str, *arguments: str) -> tuple[int, str]:
     """Exit code and standard error of a command, in this process."""
-    monkeypatch.setattr(sys, "argv", [program, *arguments])
-    with pytest.raises(SystemExit) as caught:
-        run_ablation.main() if program == "run-ablation" else ablab_main.main()
-    return int(caught.value.code or 0), capsys.readouterr().err
+    return call(program, *arguments), capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -71,10 +61,9 @@ def test_run_ablation_with_bad_input(
     arguments: list[str],
     expected: list[str],
     home: Path,
-    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    code, errors = run(monkeypatch, capsys, "run-ablation", *arguments)
+    code, errors = run(capsys, "run-ablation", *arguments)
     assert code == 2, errors
     for text in expected:
         assert text in errors
@@ -101,7 +90,7 @@ def test_a_database_or_server_that_cannot_be_reached_is_found_before_work(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setenv(variable, value)
-    code, errors = run(monkeypatch, capsys, "run-ablation", NAME, "--scale", "tiny")
+    code, errors = run(capsys, "run-ablation", NAME, "--scale", "tiny")
     assert code == 2, errors
     assert expected in errors
     assert "secret" not in errors
@@ -126,7 +115,7 @@ def test_every_fault_is_told_at_once(
         "--scale",
         "smok",
     ]
-    code, errors = run(monkeypatch, capsys, "run-ablation", NAME, *arguments)
+    code, errors = run(capsys, "run-ablation", NAME, *arguments)
     assert code == 2
     told = ("--jobs=0", "'threads'", "no such path", "'smoke'", "s3://k:***@bucket", "u:***@127", "'***@host'")
     for text in told:
@@ -140,9 +129,9 @@ def test_a_device_that_is_not_there_is_refused_for_a_run_and_planned_with(
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     arguments = (NAME, "--scale", "tiny", "--numerics", "device=cuda")
-    code, errors = run(monkeypatch, capsys, "run-ablation", *arguments)
+    code, errors = run(capsys, "run-ablation", *arguments)
     assert (code, "sees no GPU" in errors) == (2, True)
-    assert run(monkeypatch, capsys, "run-ablation", *arguments, "--plan")[0] == 0
+    assert run(capsys, "run-ablation", *arguments, "--plan")[0] == 0
     assert not (home / "store").exists() or not list((home / "store").glob("*/*"))
 
 
@@ -191,37 +180,26 @@ def test_ablab_with_bad_input(
 ) -> None:
     if "ABLAB_STORE" in expected:
         monkeypatch.setenv("ABLAB_STORE", "s3://k:secret@bucket")
-    code, errors = run(monkeypatch, capsys, "ablab", *arguments)
+    code, errors = run(capsys, "ablab", *arguments)
     assert code == 2, errors
     assert expected in errors
 
 
-def test_a_plan_of_data_that_is_not_there_is_costed_with_a_note(
-    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(sys, "argv", ["run-ablation", NAME, "--scale", "paper", "--plan"])
-    with pytest.raises(SystemExit) as caught:
-        run_ablation.main()
+def test_a_plan_of_data_that_is_not_there_is_costed_with_a_note(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("run-ablation", NAME, "--scale", "paper", "--plan") == 0
     output = capsys.readouterr().out
-    assert not caught.value.code
     assert "note:" in output
     assert "roneneldan--TinyStories" in output
     assert not home.exists()
 
 
 @pytest.mark.parametrize("program", ["run-ablation", "ablab"])
-def test_help_shows_examples(program: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(sys, "argv", [program, "--help"])
-    with pytest.raises(SystemExit):
-        run_ablation.main() if program == "run-ablation" else ablab_main.main()
+def test_help_shows_examples(program: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(program, "--help") == 0
     assert "examples:" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("command", ["list", "show", "diff", "status", "compare", "lock", "reindex", "publish", "ui"])
-def test_every_command_has_examples(
-    command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(sys, "argv", ["ablab", command, "--help"])
-    with pytest.raises(SystemExit):
-        ablab_main.main()
+def test_every_command_has_examples(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("ablab", command, "--help") == 0
     assert f"ablab {command}" in capsys.readouterr().out.partition("examples:")[2]

@@ -4,44 +4,24 @@ from __future__ import annotations
 
 import json
 import os
-import sys
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
 import pytest
-from tiny_helper import NAME, ROOT, undisturbed
+from cli_helper import Invoke, settle
+from tiny_helper import NAME, undisturbed
 
-from ablab.cli import main as ablab_main
 from ablab.spec.stages import KINDS, StageKind
 from ablab.store.executions import read_executions
 
-Invoke = Callable[..., tuple[int, str, str]]
 
-
-@pytest.fixture
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(autouse=True)
+def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
     base = tmp_path_factory.getbasetemp()
-    return undisturbed(base.parent if "PYTEST_XDIST_WORKER" in os.environ else base)
-
-
-@pytest.fixture
-def ablab(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], home: Path) -> Invoke:
-    """Exit code and output of a command in this process."""
-    for variable in ("ABLAB_STORE", "ABLAB_REGISTRY_URL", "MLFLOW_TRACKING_URI"):
-        monkeypatch.delenv(variable, raising=False)
-    monkeypatch.setenv("ABLAB_PROJECT", str(ROOT))
-    monkeypatch.setenv("ABLAB_HOME", str(home))
-
-    def invoke(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["ablab", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            ablab_main.main()
-        out, err = capsys.readouterr()
-        return int(ended.value.code or 0), out, err
-
-    return invoke
+    home = undisturbed(base.parent if "PYTEST_XDIST_WORKER" in os.environ else base)
+    settle(monkeypatch, home)
+    return home
 
 
 def test_after_a_revision_the_change_is_named_and_the_earlier_results_stay_within_reach(

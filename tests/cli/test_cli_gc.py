@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cli_helper import call, settle
 from gc_helper import design, key_of, plan_of, put, put_run, tree
 from stages_helper import suite_stage
 from tiny_helper import ROOT
 
-from ablab.cli import main as ablab_main
 from ablab.registry.process import this_process
 from ablab.spec.placement import Numerics
 from ablab.store import Store
@@ -30,28 +30,14 @@ Capture = pytest.CaptureFixture[str]
 @pytest.fixture
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     """A store in the home of a project without declarations; its folder does not exist yet."""
-    for variable in ("ABLAB_STORE", "ABLAB_REGISTRY_URL", "MLFLOW_TRACKING_URI", "ABLAB_DATA"):
-        monkeypatch.delenv(variable, raising=False)
     (tmp_path / "ablations").mkdir()
-    monkeypatch.setenv("ABLAB_PROJECT", str(tmp_path))
-    monkeypatch.setenv("ABLAB_HOME", str(tmp_path / "home"))
+    settle(monkeypatch, tmp_path / "home", tmp_path)
     return Store(tmp_path / "home" / "store")
-
-
-def ablab(*arguments: str) -> int:
-    """Exit code of a command in this process."""
-    before, sys.argv = sys.argv, ["ablab", *arguments]
-    try:
-        with pytest.raises(SystemExit) as ended:
-            ablab_main.main()
-        return int(ended.value.code or 0)
-    finally:
-        sys.argv = before
 
 
 def gc_json(capsys: Capture, *arguments: str) -> dict[str, Any]:
     capsys.readouterr()
-    assert ablab("gc", "--json", *arguments) == 0
+    assert call("ablab", "gc", "--json", *arguments) == 0
     read: dict[str, Any] = json.loads(capsys.readouterr().out)
     return read
 
@@ -89,7 +75,7 @@ def test_without_apply_nothing_is_touched_and_with_it_that_is_removed_and_freed(
 def test_what_why_and_how_much_is_shown_in_words(store: Store, capsys: Capture) -> None:
     _, plan = put_run(store, design(42), "a")
     put(store, suite_stage())
-    assert ablab("gc") == 0
+    assert call("ablab", "gc") == 0
     shown = " ".join(capsys.readouterr().out.split())
     assert f"suite {suite_stage().key[:12]}" in shown
     assert "no recorded run and no pinned version needs it" in shown
@@ -97,9 +83,9 @@ def test_what_why_and_how_much_is_shown_in_words(store: Store, capsys: Capture) 
     assert "neither the last nor the best, and no recorded run or pinned version declares it" in shown
     assert re.search(r"2 things, \d+\.\dkB; what 1 recorded run and the pinned versions need stays", shown)
     assert "nothing was touched; the same command with --apply removes them" in shown
-    assert ablab("gc", "--apply") == 0
+    assert call("ablab", "gc", "--apply") == 0
     assert re.search(r"removed 2 things, freed \d+\.\dkB", capsys.readouterr().out)
-    assert ablab("gc") == 0
+    assert call("ablab", "gc") == 0
     assert "nothing to remove" in capsys.readouterr().out
 
 
@@ -126,7 +112,7 @@ def test_forgetting_a_run_shows_what_only_it_needs_and_takes_its_record_with_app
     assert [record.id for record in read_executions(store.root)] == [kept.id]
     assert {key for _, key in store.finished()} == set(kept_plan.stages)
     assert {p.state for p in plan_of(store, design(42)).stages.values()} == {"cached"}
-    assert ablab("status", "aa") == 0
+    assert call("ablab", "status", "aa") == 0
 
 
 def test_a_run_killed_between_forgetting_and_removing_leaves_work_for_the_next(store: Store, capsys: Capture) -> None:
@@ -142,7 +128,7 @@ def test_runs_that_cannot_be_forgotten_are_all_named(store: Store, capsys: Captu
     mine = {"machine": me.machine, "pid": me.pid, "process_started": me.started, "status": "running"}
     put_run(store, design(42), "a", **mine)
     put_run(store, design(42), "b")
-    assert ablab("gc", "--forget", "a", "--forget", "ff", "--forget", "", "--apply") == 2
+    assert call("ablab", "gc", "--forget", "a", "--forget", "ff", "--forget", "", "--apply") == 2
     errors = capsys.readouterr().err.splitlines()
     assert len(errors) == 3
     assert "this run is going on" in errors[0]
@@ -176,7 +162,7 @@ def test_a_pinned_version_that_cannot_be_read_stops_everything(store: Store, tmp
     (tmp_path / "ablations" / "versions").mkdir()
     (tmp_path / "ablations" / "versions" / "mine@1.json").write_text("{}")
     files = tree(store.root)
-    assert ablab("gc", "--apply") == 2
+    assert call("ablab", "gc", "--apply") == 2
     assert "mine@1.json is damaged" in capsys.readouterr().err
     assert tree(store.root) == files
 
@@ -185,10 +171,10 @@ def test_a_damaged_store_stops_everything_with_every_fault(store: Store, capsys:
     _, plan = put_run(store, design(42), "a")
     for role in ("train", "select"):
         (store.directory(role, key_of(plan, "real-only", role)) / "stage.json").write_text("{}")
-    assert ablab("gc", "--apply") == 2
+    assert call("ablab", "gc", "--apply") == 2
     assert len(capsys.readouterr().err.splitlines()) == 2
     (store.root / "executions" / "x.json").write_text("{")
-    assert ablab("gc", "--apply") == 2
+    assert call("ablab", "gc", "--apply") == 2
     assert "is not the record of an execution" in capsys.readouterr().err
     assert pruned_steps(store.directory("train", key_of(plan, "real-only", "train"))) == frozenset()
 
@@ -196,33 +182,33 @@ def test_a_damaged_store_stops_everything_with_every_fault(store: Store, capsys:
 def test_an_empty_store_has_nothing_to_remove_and_is_not_made(store: Store, capsys: Capture) -> None:
     assert gc_json(capsys, "--apply")["groups"] == []
     assert not store.root.exists()
-    assert ablab("gc", "--forget", "a") == 2
+    assert call("ablab", "gc", "--forget", "a") == 2
     assert "no run is recorded" in capsys.readouterr().err
     store.root.mkdir(parents=True)
-    assert ablab("gc") == 0
+    assert call("ablab", "gc") == 0
     assert "nothing to remove" in capsys.readouterr().out
 
 
 def test_two_collectors_are_not_at_work_at_once(store: Store, capsys: Capture) -> None:
     put_run(store, design(42), "a")
     with collecting(store):
-        assert ablab("gc", "--apply") == 2
+        assert call("ablab", "gc", "--apply") == 2
         assert "another `ablab gc --apply` is at work" in capsys.readouterr().err
-        assert ablab("gc") == 0, "looking harms nobody"
+        assert call("ablab", "gc") == 0, "looking harms nobody"
 
 
 def test_a_store_that_may_not_be_written_can_be_looked_at_and_says_so_when_it_is_to_be_changed(
     store: Store, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     put_run(store, design(42), "a")
-    assert ablab("gc") == 0  # makes the registry, which is elsewhere
+    assert call("ablab", "gc") == 0  # makes the registry, which is elsewhere
     open_to_all(tmp_path)
     for folder in (store.root, *(path for path in store.root.rglob("*") if path.is_dir())):
         folder.chmod(0o555)
     try:
-        assert as_nobody(lambda: ablab("gc")) == 0
+        assert as_nobody(lambda: call("ablab", "gc")) == 0
         assert "step 15" in capfd.readouterr().out
-        assert as_nobody(lambda: ablab("gc", "--apply")) == 2
+        assert as_nobody(lambda: call("ablab", "gc", "--apply")) == 2
         assert "cannot be written and locked" in capfd.readouterr().err
     finally:
         for folder in (store.root, *(path for path in store.root.rglob("*") if path.is_dir())):

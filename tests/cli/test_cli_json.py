@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tiny_helper import ROOT
+from cli_helper import Invoke, call, settle
 
-from ablab.cli import main as ablab_main
 from ablab.cli import run_ablation, run_study
 from ablab.cli.main import parser
 
@@ -50,30 +48,17 @@ def test_every_command_that_reads_offers_json() -> None:
 
 @pytest.fixture(autouse=True)
 def _empty_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ABLAB_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("ABLAB_PROJECT", str(ROOT))
-    for variable in ("ABLAB_STORE", "ABLAB_REGISTRY_URL", "ABLAB_STUDY_URL", "ABLAB_DATA", "MLFLOW_TRACKING_URI"):
-        monkeypatch.delenv(variable, raising=False)
+    settle(monkeypatch, tmp_path / "home")
 
 
 @pytest.mark.parametrize("arguments", READING.values(), ids=READING.keys())
-def test_json_is_all_that_is_printed(
-    arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(sys, "argv", ["ablab", *arguments, "--json"])
-    with pytest.raises(SystemExit) as ended:
-        ablab_main.main()
-    printed = capsys.readouterr()
-    assert (ended.value.code or 0) == 0, printed.err
-    json.loads(printed.out)
+def test_json_is_all_that_is_printed(arguments: list[str], ablab: Invoke) -> None:
+    code, out, err = ablab(*arguments, "--json")
+    assert code == 0, err
+    json.loads(out)
 
 
-@pytest.mark.parametrize(("program", "name"), [(run_ablation, NAME), (run_study, "ratio-truncation")])
-def test_plans_are_json_as_well(
-    program: object, name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(sys, "argv", ["run", name, "--plan", "--json"])
-    with pytest.raises(SystemExit) as ended:
-        program.main()  # type: ignore[attr-defined]
-    assert (ended.value.code or 0) == 0
+@pytest.mark.parametrize(("program", "name"), [("run-ablation", NAME), ("run-study", "ratio-truncation")])
+def test_plans_are_json_as_well(program: str, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(program, name, "--plan", "--json") == 0
     json.loads(capsys.readouterr().out)

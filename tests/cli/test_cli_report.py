@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cli_helper import Invoke, settle
 
-from ablab.cli import main as ablab_main
 from ablab.registry.versions import lock
 from ablab.runner.recorded import AFTERWARDS, BEFORE, NO_RESULTS, Recorded, claim_records, recorded
 from ablab.spec import Ablation, Arm, Claim, Design
@@ -69,8 +68,9 @@ def project(tmp_path: Path, design: Design) -> Path:
     return folder
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
+@pytest.fixture(autouse=True)
+def store(tmp_path: Path, project: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    settle(monkeypatch, tmp_path / "home", project)
     return Store(tmp_path / "home" / "store")
 
 
@@ -176,27 +176,6 @@ def test_an_older_run_adds_what_the_newest_left_out_unless_its_control_is_anothe
     assert recorded([run_of(design, "shares@1"), replace(pilot, roles=other)]).roles == other
 
 
-Invoke = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def ablab(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], project: Path, store: Store) -> Invoke:
-    """Exit code and output of a command in this process."""
-    for variable in ("ABLAB_STORE", "ABLAB_REGISTRY_URL", "MLFLOW_TRACKING_URI"):
-        monkeypatch.delenv(variable, raising=False)
-    monkeypatch.setenv("ABLAB_PROJECT", str(project))
-    monkeypatch.setenv("ABLAB_HOME", str(store.root.parent))
-
-    def invoke(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["ablab", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            ablab_main.main()
-        out, err = capsys.readouterr()
-        return int(ended.value.code or 0), out, err
-
-    return invoke
-
-
 def test_a_report_of_what_was_not_run_names_the_runs_that_are_there(
     ablab: Invoke, design: Design, store: Store
 ) -> None:
@@ -263,12 +242,11 @@ def test_a_report_of_a_real_run_is_built_twice_alike_and_changes_nothing(
 ) -> None:
     import os
 
-    from tiny_helper import ROOT, undisturbed
+    from tiny_helper import undisturbed
 
     base = tmp_path_factory.getbasetemp()
     home = undisturbed(base.parent if "PYTEST_XDIST_WORKER" in os.environ else base)
-    monkeypatch.setenv("ABLAB_PROJECT", str(ROOT))
-    monkeypatch.setenv("ABLAB_HOME", str(home))
+    settle(monkeypatch, home)
     before = contents(home / "store")
     for out in ("one", "two"):
         code, _, err = ablab("report", NAME, "--scale", "tiny", "--out", str(tmp_path / out))

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from cli_helper import Invoke
 from tiny_helper import ROOT
 
-from ablab.cli import main as ablab_main
 from ablab.cli.schema import KINDS, schema_of
 from ablab.registry.declarations import load_declarations
 from ablab.spec import Placement
@@ -167,19 +166,13 @@ def test_units_of_fields_are_told() -> None:
 @pytest.mark.parametrize(
     ("arguments", "title"), [([], "Ablation"), (["recipe"], "Recipe"), (["placement"], "Placement")]
 )
-def test_the_command_prints_json(
-    arguments: list[str], title: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(sys, "argv", ["ablab", "schema", *arguments])
-    with pytest.raises(SystemExit) as ended:
-        ablab_main.main()
-    assert not ended.value.code
-    assert json.loads(capsys.readouterr().out)["title"] == title
+def test_the_command_prints_json(arguments: list[str], title: str, ablab: Invoke) -> None:
+    code, out, _ = ablab("schema", *arguments)
+    assert code == 0
+    assert json.loads(out)["title"] == title
 
 
-def test_an_unknown_kind_is_refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(sys, "argv", ["ablab", "schema", "recip"])
-    with pytest.raises(SystemExit) as ended:
-        ablab_main.main()
-    assert ended.value.code == 2
-    assert "did you mean 'recipe'" in capsys.readouterr().err
+def test_an_unknown_kind_is_refused(ablab: Invoke) -> None:
+    code, _, err = ablab("schema", "recip")
+    assert code == 2
+    assert "did you mean 'recipe'" in err

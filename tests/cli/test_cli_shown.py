@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from cli_helper import call, settle
 from tiny_helper import ROOT
 
-from ablab.cli import main as ablab_main
 from ablab.store.executions import Execution, write_execution
 
 NAME = "contrastive-vs-masked"
@@ -37,61 +36,46 @@ RECORD = Execution(
 @pytest.fixture
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder of a store in an empty home."""
-    for variable in ("ABLAB_STORE", "ABLAB_REGISTRY_URL", "MLFLOW_TRACKING_URI"):
-        monkeypatch.delenv(variable, raising=False)
-    monkeypatch.setenv("ABLAB_PROJECT", str(ROOT))
-    monkeypatch.setenv("ABLAB_HOME", str(tmp_path / "home"))
+    settle(monkeypatch, tmp_path / "home")
     return tmp_path / "home" / "store"
 
 
-def ablab(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
-    """Exit code of a command in this process."""
-    monkeypatch.setattr(sys, "argv", ["ablab", *arguments])
-    with pytest.raises(SystemExit) as ended:
-        ablab_main.main()
-    return int(ended.value.code or 0)
-
-
 def test_ids_are_whole_and_edits_folded_however_long_the_rest_is(
-    store: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    store: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     long = {f"synthetic.decoding.field_{n}": n for n in range(20)}
     write_execution(store, replace(RECORD, edits=long, message="what[/b] " * 40, label="long-name-" * 9 + "@12"))
-    assert ablab(monkeypatch, "status") == 0
+    assert call("ablab", "status") == 0
     shown = capsys.readouterr().out
     assert RECORD.id[:12] in shown
     assert "…" not in "".join(line[:13] for line in shown.splitlines())
 
 
-def test_markup_is_text(store: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_markup_is_text(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_execution(store, replace(RECORD, message="[/b] and [red]", edits={"a": "[/b]"}))
     write_execution(store, replace(RECORD, id="b2" * 32, design={"arms": [], "claims": [], "recipe": "[/b]"}))
-    assert ablab(monkeypatch, "status") == 0
+    assert call("ablab", "status") == 0
     assert "[/b] and [red]" in capsys.readouterr().out
-    assert ablab(monkeypatch, "diff", "a1a1a1", "b2b2b2") == 0
+    assert call("ablab", "diff", "a1a1a1", "b2b2b2") == 0
     assert '"[/b]"' in capsys.readouterr().out
 
 
-def test_a_difference_carries_its_values_whatever_its_path(
-    store: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_difference_carries_its_values_whatever_its_path(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for id_, share, list_ in (("a1", 0.5, [1, 2]), ("b2", 1.0, [1, 3])):
         arm = {"name": "one", "edits": {"mixture.share": share}, "of": list_}
         write_execution(store, replace(RECORD, id=id_ * 32, design={"arms": [arm], "claims": []}))
-    assert ablab(monkeypatch, "diff", "a1a1a1", "b2b2b2", "--json") == 0
+    assert call("ablab", "diff", "a1a1a1", "b2b2b2", "--json") == 0
     assert json.loads(capsys.readouterr().out)["identity"] == {
         "arms.one.edits.mixture.share": [0.5, 1.0],
         "arms.one.of": [[1, 2], [1, 3]],
     }
 
 
-def test_reindex_names_every_damaged_manifest(
-    store: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_reindex_names_every_damaged_manifest(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for key, text in (("a" * 64, "{"), ("b" * 64, '{"costs": 3}')):
         (store / "train" / key).mkdir(parents=True)
         (store / "train" / key / "manifest.json").write_text(text)
-    assert ablab(monkeypatch, "reindex") == 2
+    assert call("ablab", "reindex") == 2
     errors = capsys.readouterr().err
     assert all(f"{key * 64}/manifest.json cannot be used" in errors for key in "ab")
 
@@ -103,7 +87,7 @@ def test_lock_pins_nothing_that_the_registry_cannot_be_told(
     shutil.copy(ROOT / "ablations" / "contrastive_vs_masked.py", tmp_path / "ablations")
     monkeypatch.setenv("ABLAB_PROJECT", str(tmp_path))
     monkeypatch.setenv("ABLAB_REGISTRY_URL", "postgresql://u:secret@127.0.0.1:1/none")
-    assert ablab(monkeypatch, "lock", NAME) == 2
+    assert call("ablab", "lock", NAME) == 2
     errors = capsys.readouterr().err
     assert "u:***@127.0.0.1" in errors
     assert "secret" not in errors
@@ -123,7 +107,7 @@ def test_ui_says_what_it_cannot_use(
     variable: str, value: str, expected: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv(variable, value)
-    assert ablab(monkeypatch, "ui", "--port", "5987") == 2
+    assert call("ablab", "ui", "--port", "5987") == 2
     assert expected in capsys.readouterr().err
 
 
@@ -132,16 +116,16 @@ def test_what_is_no_study_needs_no_study_database(
 ) -> None:
     fault = "ABLAB_STUDY_URL"
     monkeypatch.setenv(fault, "nonsense")
-    assert ablab(monkeypatch, "publish") == 2, "what can be published is, and the fault is told"
+    assert call("ablab", "publish") == 2, "what can be published is, and the fault is told"
     told = capsys.readouterr()
     assert "nothing to publish" in told.out and fault in told.err
     write_execution(store, RECORD)
-    assert ablab(monkeypatch, "status", "a1a1") == 0
-    assert ablab(monkeypatch, "status", "ratio-truncation") == 2
+    assert call("ablab", "status", "a1a1") == 0
+    assert call("ablab", "status", "ratio-truncation") == 2
     assert fault in capsys.readouterr().err
-    assert ablab(monkeypatch, "publish", "ratio-truncation") == 2
+    assert call("ablab", "publish", "ratio-truncation") == 2
     assert fault in capsys.readouterr().err
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "foo")
-    assert ablab(monkeypatch, "publish", NAME) == 2
+    assert call("ablab", "publish", NAME) == 2
     errors = capsys.readouterr().err
     assert "must be a tracking server" in errors and fault not in errors

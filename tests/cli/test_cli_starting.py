@@ -11,19 +11,11 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from cli_helper import call
 from tiny_helper import ROOT, command
 
-from ablab.cli import main as ablab_main
 from ablab.cli.starting import PROJECT
 from ablab.registry.declarations import load_declarations
-
-
-def ablab(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
-    """Exit code of a command in this process."""
-    monkeypatch.setattr(sys, "argv", ["ablab", *arguments])
-    with pytest.raises(SystemExit) as ended:
-        ablab_main.main()
-    return int(ended.value.code or 0)
 
 
 def files_of(folder: Path) -> dict[str, str]:
@@ -41,7 +33,7 @@ def _outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A new project, in which the test stands."""
-    assert ablab(monkeypatch, "init", "study") == 0
+    assert call("ablab", "init", "study") == 0
     monkeypatch.chdir(tmp_path / "study")
     return tmp_path / "study"
 
@@ -99,12 +91,12 @@ def test_every_template_is_in_the_package(project: Path) -> None:
 
 @pytest.mark.parametrize("held", ["notes.txt", ".hidden", "ablations/x.py"])
 def test_init_refuses_a_folder_that_holds_anything_and_names_it(
-    held: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    held: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     kept = tmp_path / "study" / held
     kept.parent.mkdir(parents=True)
     kept.write_text("mine")
-    assert ablab(monkeypatch, "init", "study") == 2
+    assert call("ablab", "init", "study") == 2
     assert f"it holds {Path(held).parts[0]};" in capsys.readouterr().err
     assert files_of(tmp_path / "study") == {held: "mine"}
 
@@ -113,21 +105,21 @@ def test_init_takes_an_empty_folder_a_fresh_clone_and_the_current_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "clone" / ".git").mkdir(parents=True)
-    assert ablab(monkeypatch, "init", "clone") == 0
+    assert call("ablab", "init", "clone") == 0
     assert "cd clone" in capsys.readouterr().out
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
-    assert ablab(monkeypatch, "init", ".") == 0
+    assert call("ablab", "init", ".") == 0
     assert "cd " not in capsys.readouterr().out
     assert (tmp_path / "here" / "README.md").read_text().startswith("# here\n")
 
 
 @pytest.mark.parametrize(("place", "expected"), [("file", "is a file"), ("file/inside", "cannot be written")])
 def test_init_says_why_a_place_cannot_be_used(
-    place: str, expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    place: str, expected: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "file").write_text("mine")
-    assert ablab(monkeypatch, "init", place) == 2
+    assert call("ablab", "init", place) == 2
     assert expected in capsys.readouterr().err
     assert (tmp_path / "file").read_text() == "mine"
 
@@ -136,18 +128,18 @@ def test_init_warns_where_a_setting_names_another_project(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("ABLAB_PROJECT", str(tmp_path / "other"))
-    assert ablab(monkeypatch, "init", "study") == 0
+    assert call("ablab", "init", "study") == 0
     assert "unset ABLAB_PROJECT" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("name", "file"), [("dropout", "dropout"), ("dropout-0.1", "dropout_0_1"), ("9-A_b", "9_A_b")])
 def test_a_new_declaration_is_valid_as_written(
-    name: str, file: str, project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    name: str, file: str, project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = files_of(project)
-    assert ablab(monkeypatch, "new", name) == 0
+    assert call("ablab", "new", name) == 0
     assert f"wrote ablations/{file}.py" in capsys.readouterr().out
-    assert ablab(monkeypatch, "show", name) == 0
+    assert call("ablab", "show", name) == 0
     assert "arm control-again, edits of control (seeds + 1000)" in capsys.readouterr().out
     written = files_of(project)
     assert written.keys() - before.keys() == {f"ablations/{file}.py"}
@@ -162,23 +154,21 @@ def test_a_new_declaration_starts_from_the_recipes_of_this_repository_too(
     for folder in ("ablations", "experiments"):
         shutil.copytree(ROOT / folder, tmp_path / "copy" / folder)
     monkeypatch.chdir(tmp_path / "copy" / "experiments")
-    assert ablab(monkeypatch, "new", "mine") == 0
+    assert call("ablab", "new", "mine") == 0
     assert "from experiments.scales import smoke" in (tmp_path / "copy" / "ablations" / "mine.py").read_text()
 
 
-def test_a_project_without_recipes_is_given_them(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_project_without_recipes_is_given_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "ablations").mkdir()
-    assert ablab(monkeypatch, "new", "mine") == 0
+    assert call("ablab", "new", "mine") == 0
     assert "wrote experiments/recipes.py" in capsys.readouterr().out
     assert set(files_of(tmp_path)) == {"ablations/mine.py", "experiments/__init__.py", "experiments/recipes.py"}
 
 
-def test_new_from_copies_a_declaration_under_the_new_name(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_new_from_copies_a_declaration_under_the_new_name(project: Path) -> None:
     source = project / "ablations" / "self_training.py"
     source.write_text(source.read_text().replace("version=1", "version=3"))
-    assert ablab(monkeypatch, "new", "mine", "--from", "self-training") == 0
+    assert call("ablab", "new", "mine", "--from", "self-training") == 0
     found = load_declarations(project)
     mine, other = found.find("mine").ablation, found.find("self-training").ablation
     assert (mine.version, mine.designs) == (1, other.designs)
@@ -200,51 +190,44 @@ def test_new_with_bad_input_writes_nothing(
     arguments: list[str],
     expected: str,
     project: Path,
-    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     (project / "ablations" / "versions").mkdir()
     (project / "ablations" / "versions" / "pinned@1.json").write_text("{}")
     before = files_of(project)
-    assert ablab(monkeypatch, "new", *arguments) == 2
+    assert call("ablab", "new", *arguments) == 2
     assert expected in capsys.readouterr().err
     assert files_of(project) == before
 
 
-def test_new_outside_a_project_says_how_to_start_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert ablab(monkeypatch, "new", "mine") == 2
+def test_new_outside_a_project_says_how_to_start_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("ablab", "new", "mine") == 2
     assert "ablab init DIR" in capsys.readouterr().err
     assert files_of(tmp_path) == {}
 
 
 def test_new_takes_back_what_the_projects_own_recipe_makes_invalid(
-    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     recipes = project / "experiments" / "recipes.py"
     recipes.write_text(recipes.read_text().replace("steps=200", "steps=210"))
     before = files_of(project)
-    assert ablab(monkeypatch, "new", "mine") == 2
+    assert call("ablab", "new", "mine") == 2
     errors = capsys.readouterr().err
     assert "ablations/mine.py would not be valid" in errors
     assert "schedule.steps=210 must be a multiple" in errors
     assert files_of(project) == before
 
 
-def test_new_asks_for_a_recipe_where_there_are_others(
-    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_new_asks_for_a_recipe_where_there_are_others(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (project / "experiments" / "recipes.py").write_text("def large():\n    ...\n")
-    assert ablab(monkeypatch, "new", "mine") == 2
+    assert call("ablab", "new", "mine") == 2
     assert "smoke()" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["init", "new", "doctor", "schema"])
-def test_the_commands_for_starting_have_examples(
-    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert ablab(monkeypatch, name, "--help") == 0
+def test_the_commands_for_starting_have_examples(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("ablab", name, "--help") == 0
     assert f"ablab {name}" in capsys.readouterr().out.partition("examples:")[2]
 
 
