@@ -22,6 +22,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from experiments.benchmarks.processes import family
+
 NAME = "contrastive-vs-masked"
 BEGAN = "FIRST_STEP_BEGAN"
 
@@ -83,10 +85,10 @@ def command(scale: str) -> None:
             if planned.stage.kind != "train":
                 return
             marks["first step is done"] = time.time() - began
-            marks["processor seconds"] = sum(map(seconds_of, tree(os.getpid())))
+            marks["processor seconds"] = sum(map(seconds_of, family(os.getpid())))
             print(json.dumps(marks), flush=True)
             sys.stdout.flush()
-            for pid in tree(os.getpid())[1:]:
+            for pid in list(family(os.getpid()))[1:]:
                 os.kill(pid, 9)
             os._exit(0 if event else 1)
 
@@ -94,20 +96,6 @@ def command(scale: str) -> None:
     prepared = prepare(settings, NAME, scale, {}, jobs=1, purpose="run", part=Part(arms=("real-only",), replicates=1))
     marks["plan is made"] = time.time() - began
     run_prepared(prepared, settings, Marks())
-
-
-def tree(root: int) -> list[int]:
-    """A process and all below it, by /proc."""
-    parents = {}
-    for path in Path("/proc").glob("[0-9]*"):
-        try:
-            parents[int(path.name)] = int((path / "stat").read_text().rpartition(")")[2].split()[1])
-        except OSError:
-            continue
-    found = [root]
-    for pid in found:
-        found += [child for child, parent in parents.items() if parent == pid]
-    return found
 
 
 def seconds_of(pid: int) -> float:

@@ -31,6 +31,7 @@ from ablab.corpora.formats import CorpusFile
 from ablab.corpora.streams import DocumentWriter, read_texts
 from ablab.corpora.tokenizer import EOS, save, train_bpe
 from ablab.spec import Tokenizer
+from experiments.benchmarks.processes import family
 
 NAMES = ("childes", "gutenberg", "simple_wiki")
 CONTEXT = 1_024
@@ -115,7 +116,7 @@ def measure(side: str, work: Path, cores: int) -> dict[str, float]:
     process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     peak = 0
     while process.poll() is None:
-        peak = max(peak, sum(map(_memory, _family(process.pid))))
+        peak = max(peak, sum(map(_memory, family(process.pid))))
         time.sleep(SAMPLE_S)
     output, _ = process.communicate()
     if process.returncode:
@@ -174,15 +175,6 @@ def _cpu_seconds() -> float:
     """Of this process and of those that it has waited for, imports included; says more on a machine that is shared."""
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return sum(one.ru_utime + one.ru_stime for one in used)
-
-
-def _family(pid: int) -> Iterator[int]:
-    """A process and those below it."""
-    yield pid
-    with suppress(OSError):
-        for task in Path(f"/proc/{pid}/task").iterdir():
-            for child in (task / "children").read_text().split():
-                yield from _family(int(child))
 
 
 def _memory(pid: int) -> int:

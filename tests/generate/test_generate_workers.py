@@ -7,11 +7,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+from process_helper import alive, below, wait_until
 
 from ablab.generate.stage import generate
 from ablab.store.children import context_as_task
@@ -41,37 +42,6 @@ generate(replace(context_of(task, {}, progress), generation_workers=3))
 """
 
 
-def alive(pid: int) -> bool:
-    stat = Path(f"/proc/{pid}/stat")
-    try:
-        return stat.read_text().rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-
-
-def children_of(pid: int) -> list[int]:
-    found = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            state, parent = stat.read_text().rpartition(")")[2].split()[:2]
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        if int(parent) == pid and state != "Z":
-            found.append(int(stat.parent.name))
-    return sorted(found)
-
-
-def command_of(pid: int) -> str:
-    return Path(f"/proc/{pid}/cmdline").read_text()
-
-
-def wait_until(condition: Callable[[], object]) -> None:
-    limit = time.monotonic() + 120
-    while not condition():
-        assert time.monotonic() < limit
-        time.sleep(0.01)
-
-
 def files(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
 
@@ -88,7 +58,7 @@ def test_one_process_or_several_killed_or_not_give_the_same_bytes(context: Conte
         stage.stdin.write(json.dumps(context_as_task(killed) | {"pause": 60}).encode() + b"\n")
         stage.stdin.flush()
         wait_until(lambda: len(list(shards.glob("*.shard"))) >= 4)
-        others = children_of(stage.pid)
+        others = below(stage.pid)
         os.kill(stage.pid, signal.SIGKILL)
         wait_until(lambda: not any(alive(pid) for pid in others))
     assert len(others) == 2  # they ended with it
@@ -99,7 +69,7 @@ def test_one_process_or_several_killed_or_not_give_the_same_bytes(context: Conte
 
     def kill_a_helper(_done: int, _total: int, _unit: str, note: str = "") -> None:
         if not notes:
-            helper = next(pid for pid in children_of(os.getpid()) if "generate.workers" in command_of(pid))
+            helper = below(os.getpid(), "generate.workers")[0]
             os.kill(helper, signal.SIGKILL)
             wait_until(lambda: not alive(helper))
         notes.append(note)

@@ -10,7 +10,7 @@ import subprocess
 import time
 from pathlib import Path
 
-import pytest
+from process_helper import told_of, wait_until
 from tiny_helper import NAME, command, environment, plan_stages, run_tiny, stage_bytes
 
 from ablab.spec import KINDS
@@ -114,29 +114,9 @@ def test_workers_end_when_the_run_that_started_them_is_killed(tmp_path: Path) ->
     home = tmp_path / "home"
     keys = {stage["key"]: stage["kind"] for stage in plan_stages(home)}
     assert _kill_during("train", home, keys, worker=False)
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline:
-        left = [
-            pid
-            for pid in (path.name for path in Path("/proc").glob("[0-9]*"))
-            if str(home) in _environ(pid) and "ablab.runner" in _arguments(pid)
-        ]
-        if not left:
-            return
-        time.sleep(0.1)
-    pytest.fail(f"processes {left} outlived the run")
+    wait_until(lambda: not _runners_of(home), 20.0)
 
 
-def _environ(pid: str) -> str:
-    return _read(pid, "environ")
-
-
-def _arguments(pid: str) -> str:
-    return _read(pid, "cmdline")
-
-
-def _read(pid: str, what: str) -> str:
-    try:
-        return Path(f"/proc/{pid}/{what}").read_bytes().decode(errors="replace")
-    except OSError:  # the process has ended meanwhile
-        return ""
+def _runners_of(home: Path) -> list[int]:
+    pids = [int(path.name) for path in Path("/proc").glob("[0-9]*")]
+    return [pid for pid in pids if str(home) in told_of(pid, "environ") and "ablab.runner" in told_of(pid, "cmdline")]

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
+from process_helper import wait_until
 
 from ablab.errors import RunError
 from ablab.registry.process import this_process
@@ -24,13 +25,6 @@ def registry(tmp_path: Path) -> Iterator[Registry]:
         yield opened
 
 
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
 def test_heartbeats_keep_a_lease_from_those_who_wait_for_it(registry: Registry) -> None:
     with LeaseKeeper(registry, "this run", BEAT_S) as leases:
         assert leases.acquire("a")
@@ -46,7 +40,7 @@ def test_heartbeats_keep_a_lease_from_those_who_wait_for_it(registry: Registry) 
 def test_without_heartbeats_others_take_it(registry: Registry) -> None:
     with LeaseKeeper(registry, "this run", heartbeat_s=60.0) as leases:
         assert leases.acquire("a")
-        wait_for(lambda: registry.try_acquire("a", OTHER, ttl=0.2) is not None)
+        wait_until(lambda: registry.try_acquire("a", OTHER, ttl=0.2) is not None)
         assert leases.release("a") is False
 
 
@@ -55,11 +49,7 @@ def test_a_lost_lease_is_told_once_and_the_others_are_kept(registry: Registry) -
         assert leases.acquire("a")
         assert leases.acquire("b")
         assert registry.try_acquire("a", OTHER, ttl=-1.0) is not None
-        deadline = time.monotonic() + 20
-        while not (lost := leases.lost()):
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
-        assert lost == {"a"}
+        wait_until(lambda: leases.lost() == {"a"})
         time.sleep(3 * BEAT_S)
         assert leases.lost() == set()
         assert leases.release("a") is False
@@ -101,7 +91,7 @@ def test_a_lease_given_back_and_taken_again_during_a_heartbeat_is_not_lost(regis
                 assert leases.acquire("a")
 
         interleaved.meanwhile = again
-        wait_for(lambda: times > 2)
+        wait_until(lambda: times > 2)
         assert leases.lost() == set()
         assert leases.release("a"), "and is renewed like any other"
 
@@ -110,7 +100,7 @@ def test_a_lost_database_is_raised_where_the_run_waits(registry: Registry, tmp_p
     with pytest.raises(RunError, match="lost the registry database"), LeaseKeeper(registry, "r", BEAT_S) as leases:
         assert leases.acquire("a")
         (tmp_path / "registry.db").unlink()
-        wait_for(lambda: leases.lost() != set())
+        wait_until(lambda: leases.lost() != set())
 
 
 def test_no_failure_of_the_heartbeat_is_lost_in_its_thread(registry: Registry) -> None:
@@ -121,7 +111,7 @@ def test_no_failure_of_the_heartbeat_is_lost_in_its_thread(registry: Registry) -
 
     interleaved.meanwhile = fail
     with pytest.raises(ArithmeticError), LeaseKeeper(interleaved, "r", BEAT_S) as leases:
-        wait_for(lambda: leases.lost() != set())
+        wait_until(lambda: leases.lost() != set())
 
 
 def test_a_lost_database_does_not_hide_why_the_run_ends(registry: Registry, tmp_path: Path) -> None:

@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 from urllib.request import Request, urlopen
 
 import pytest
+from process_helper import alive, below, wait_until
 
 from ablab.errors import InputError, RunError
 from ablab.settings import Settings
@@ -140,13 +140,11 @@ def test_however_a_command_ends_its_servers_end_with_all_their_processes(
     command = [sys.executable, "-c", code, server, str(tmp_path), *map(str, ports)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as served:
         assert served.stdout is not None
-        started = wait_for_descendants(served.pid, 6)  # of each: its guard, the server, a process of the server
+        wait_until(lambda: len(below(served.pid)) >= 6)  # of each: its guard, the server, a process of the server
+        started = below(served.pid)
         served.send_signal(number)
         assert served.wait(timeout=20) == (0 if number != signal.SIGKILL else -number)
-    deadline = time.monotonic() + 15
-    while left := [pid for pid in started if Path(f"/proc/{pid}").exists()]:
-        assert time.monotonic() < deadline, left
-        time.sleep(0.05)
+    wait_until(lambda: not any(map(alive, started)))
 
 
 def test_a_server_that_ends_is_told_with_its_last_words(tmp_path: Path) -> None:
@@ -154,21 +152,3 @@ def test_a_server_that_ends_is_told_with_its_last_words(tmp_path: Path) -> None:
     failing = Service("s", [sys.executable, "-c", code], {}, "127.0.0.1", free_port(), "--port", "/", tmp_path / "log")
     with pytest.raises(RunError, match=r"s ended with 3: no such table"):
         serve([failing], lambda: None)
-
-
-def wait_for_descendants(pid: int, count: int) -> list[int]:
-    """Ids of the processes below `pid`, as soon as there are so many."""
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        found = descendants(pid)
-        if len(found) >= count:
-            return found
-        time.sleep(0.05)
-    raise AssertionError(f"{count} processes were not started within 60 s")
-
-
-def descendants(pid: int) -> list[int]:
-    children = [
-        int(child) for task in Path(f"/proc/{pid}/task").glob("*/children") for child in task.read_text().split()
-    ]
-    return [one for child in children for one in (child, *descendants(child))]

@@ -8,20 +8,20 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from process_helper import alive, below, wait_until
 
 from ablab.errors import InputError, RunError
 from ablab.models.llama import load_checkpoint
 from ablab.spec.placement import Numerics
 from ablab.store.context import StageContext
 from ablab.train import launch
-from ablab.train.launch import Rank, watch
+from ablab.train.launch import RANK, Rank, watch
 from ablab.train.settings import read_settings
 from ablab.train.stage import train
 
@@ -99,45 +99,17 @@ def test_zero_stages_of_two_processes_agree(by_two: dict[str, StageContext]) -> 
     assert all(one == pytest.approx(losses[0], abs=2e-5) for one in losses[1:])
 
 
-def ranks_of(parent: int) -> list[int]:
-    """Process ids of the ranks that a process has started, in the order of their numbers."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*"):
-        try:
-            fields = (path / "stat").read_text().rpartition(")")[2].split()
-            command = (path / "cmdline").read_bytes()
-        except OSError:
-            continue
-        if int(fields[1]) == parent and b"ablab.train.rank" in command:
-            found.append(int(path.name))
-    return sorted(found)
-
-
-def alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 120.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-
-
 def test_a_killed_training_of_two_processes_leaves_none_and_resumes_bit_by_bit(
     by_two: dict[str, StageContext], make_context: MakeContext, tmp_path: Path, digest_files: DigestFiles
 ) -> None:
     ctx = make_context("killed", numerics=TWO, **LONGER)
     parent = start(write_plan(tmp_path / "plan.json", ctx))
-    wait_for(lambda: (ctx.work / "resume" / "step-00000003").exists())
-    children = ranks_of(parent.pid)
+    wait_until(lambda: (ctx.work / "resume" / "step-00000003").exists())
+    children = below(parent.pid, RANK)
     parent.send_signal(signal.SIGKILL)
     parent.wait()
     assert len(children) == 2
-    wait_for(lambda: not any(map(alive, children)), 20.0)
+    wait_until(lambda: not any(map(alive, children)), 20.0)
     again = StageContext(**{**vars(ctx), "out": ctx.out.with_name("again"), "costs": {}})
     again.out.mkdir()
     reports: list[tuple[int, int]] = []
@@ -157,8 +129,8 @@ def test_a_rank_that_dies_is_named_and_takes_the_others_with_it(make_context: Ma
     seen: list[int] = []
 
     def kill_the_second() -> None:
-        wait_for(lambda: len(ranks_of(os.getpid())) == 2)
-        seen.extend(ranks_of(os.getpid()))
+        wait_until(lambda: len(below(os.getpid(), RANK)) == 2)
+        seen.extend(below(os.getpid(), RANK))
         os.kill(seen[1], signal.SIGKILL)
 
     killer = threading.Thread(target=kill_the_second)
