@@ -43,6 +43,7 @@ def task(stage: Stage, root: Path, **changes: Any) -> dict[str, Any]:
         "locations": {},
         "store": str(root),
         "numerics": Numerics().model_dump(),
+        "looks": [],
         "generation_workers": 1,
         "hostfile": None,
         **changes,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -23,7 +24,7 @@ def evaluate(ctx: StageContext) -> dict[str, Any]:
     torch.set_num_threads(ctx.numerics.threads)
     selected = json.loads((ctx.inputs["select"] / "result.json").read_text(encoding="utf-8"))
     step = int(selected["step"])
-    scorer = load_scorer(ctx, step, ctx.progress)
+    scorer = load_scorer(ctx, ctx.inputs["train"] / "checkpoints" / f"step-{step:08d}", ctx.progress)
     result = measure(ctx, scorer, tokenizer.load(ctx.inputs["tokenizer"]))
     ctx.costs["tokens"] = float(scorer.tokens)
     ctx.costs["tokens_per_second"] = scorer.tokens / (time.perf_counter() - started)
@@ -31,8 +32,7 @@ def evaluate(ctx: StageContext) -> dict[str, Any]:
     return result | {"step": step}
 
 
-def load_scorer(ctx: StageContext, step: int, progress: Progress = silent) -> NeuralScorer:
-    """The checkpoint of a step of the training, in the recipe's precision."""
-    checkpoint = ctx.inputs["train"] / "checkpoints" / f"step-{step:08d}"
+def load_scorer(ctx: StageContext, checkpoint: Path, progress: Progress = silent) -> NeuralScorer:
+    """A checkpoint in the recipe's precision."""
     model = load_checkpoint(checkpoint, dtype=DTYPES[ctx.params["precision"]], device=ctx.numerics.device)
     return NeuralScorer(model, ctx.numerics.evaluation_rows, progress)

@@ -19,6 +19,7 @@ from ablab.runner.pool import Pool, WorkerProcess
 from ablab.runner.progress import View
 from ablab.spec.checkpoints import steps_needed
 from ablab.spec.placement import Placement
+from ablab.spec.stages import Stage
 from ablab.store import Store
 from ablab.store.removal import wait_for_gc
 
@@ -149,6 +150,8 @@ class Executor:
 
     def _send(self, worker: WorkerProcess, planned: PlannedStage) -> None:
         stage, needed = planned.stage, steps_needed(planned.stage)
+        looks = [curve.stage for curve in planned.curves if self._can_look(curve)]
+        beside = {s.key: s for curve in looks for s in curve.inputs.values() if s.key != planned.key}
         worker.task = planned.key
         self.view.started(planned)
         self.on_started(planned)
@@ -157,8 +160,15 @@ class Executor:
                 "key": planned.key,
                 "identity": stage.identity,
                 "steps": sorted(planned.steps),
-                "uses": [[s.kind, s.key, sorted(needed.get(name, ()))] for name, s in stage.inputs.items()],
-                "inputs": {name: str(self.store.directory(s.kind, s.key)) for name, s in stage.inputs.items()},
+                "uses": [
+                    *([s.kind, s.key, sorted(needed.get(name, ()))] for name, s in stage.inputs.items()),
+                    *([s.kind, s.key, []] for s in beside.values()),
+                ],
+                "inputs": self._directories(stage),
+                "looks": [
+                    {"key": c.key, "params": c.params, "inputs": self._directories(c), "locations": dict(c.locations)}
+                    for c in looks
+                ],
                 "locations": dict(stage.locations),
                 "store": str(self.store.root),
                 "numerics": self.placement.numerics.model_dump(),
@@ -166,6 +176,14 @@ class Executor:
                 "generation_workers": self.placement.generation_workers,
             }
         )
+
+    def _directories(self, stage: Stage) -> dict[str, str]:
+        return {name: str(self.store.directory(s.kind, s.key)) for name, s in stage.inputs.items()}
+
+    def _can_look(self, curve: PlannedStage) -> bool:
+        """Its suites are wanted and prepared, so that they can be scored while its training goes on."""
+        prepared = [one for one in self.plan.awaited(curve) if one.stage.kind != "train"]
+        return curve.state in ("new", "resumable") and all(one.state == "cached" for one in prepared)
 
     def _handle(self, pool: Pool, leases: LeaseKeeper, worker: WorkerProcess, event: Mapping[str, Any]) -> None:
         if worker not in pool.workers:

@@ -56,6 +56,12 @@ class PlannedStage:
         """Something is read off it: it is computed when absent, whether or not another stage needs it."""
         return any(use.role in RESULT_ROLES for use in self.uses)
 
+    @property
+    def curves(self) -> list[PlannedStage]:
+        """Of a training: the learning curves of its checkpoints."""
+        waiting = (child for child in self.children if child.stage.kind == "curve")
+        return [child for child in waiting if child.stage.inputs["train"].key == self.key]
+
     def is_in(self, store: Store) -> bool:
         """It is finished, and nothing that is needed of it was removed."""
         return store.has(self.stage.kind, self.key, self.steps)
@@ -218,6 +224,11 @@ def make_plan(
         for upstream in {s.key for s in item.stage.inputs.values()}:
             planned[upstream].children.append(item)
     plan = Plan(design, arms, planned)
+    for item in planned.values():
+        for curve in item.curves:  # its suites are scored while the training goes on
+            for name, prepared in curve.stage.inputs.items():
+                if name != "train":
+                    plan.wait(item.key, after=prepared.key)
     for key, item in planned.items():
         if item.is_result:
             plan.demand(key, store)

@@ -10,7 +10,7 @@ import functools
 import importlib
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from ablab.spec.canonical import digest
 from ablab.spec.placement import Numerics
 from ablab.spec.stages import KINDS
 from ablab.store import Progress, StageContext, Store
-from ablab.store.context import Measured
+from ablab.store.context import Measured, implementation, silent
 from ablab.store.files import read_json
 from ablab.store.pruned import pruned_steps, removed
 
@@ -67,9 +67,10 @@ def compute(task: dict[str, Any], send: Send) -> dict[str, Any]:
         measured=_measured(key, send),
         hostfile=Path(task["hostfile"]) if task["hostfile"] else None,
         generation_workers=task["generation_workers"],
+        looks=tuple(_look(one, store, attempt.numerics) for one in task["looks"]),
     )
     try:
-        result = implementation(kind)(context)
+        result = implementation(KINDS[kind].implementation)(context)
         costs |= {"seconds": time.time() - started, "cpu_seconds": time.process_time() - cpu}
         execution = {"costs": costs, "started": started, "resumed": attempt.resumed, **context.record, **provenance()}
         final = store.commit(attempt, identity, result, execution)
@@ -97,11 +98,20 @@ def _store(root: str) -> Store:
     return Store(Path(root))
 
 
-def implementation(kind: str) -> Callable[[StageContext], dict[str, Any]]:
-    """The function behind a stage kind."""
-    module, _, name = KINDS[kind].implementation.partition(":")
-    function: Callable[[StageContext], dict[str, Any]] = getattr(importlib.import_module(module), name)
-    return function
+def _look(one: Mapping[str, Any], store: Store, numerics: Numerics) -> StageContext:
+    """A curve that waits for the training which is computed now, and goes on from what the training finds for it."""
+    work = store.begin_ahead(one["key"], numerics)
+    return StageContext(
+        key=one["key"],
+        params=one["params"],
+        inputs={name: Path(path) for name, path in one["inputs"].items()},
+        locations={content: Path(path) for content, path in one["locations"].items()},
+        out=work,
+        work=work,
+        numerics=numerics,
+        progress=silent,
+        costs={},
+    )
 
 
 def _outcome(task: dict[str, Any], send: Send) -> dict[str, Any]:

@@ -40,6 +40,8 @@ _KINDS = (
     StageKind("floor", 3, "ablab.evaluate.floor:evaluate_floor", "a 5-gram model's scores on the same items"),
 )
 KINDS: Mapping[str, StageKind] = {kind.name: kind for kind in _KINDS}
+LOOK = "ablab.evaluate.curve:look"
+"""Scores a `curve`'s suites at a checkpoint while the training goes on: look(ctx of the curve, step, checkpoint)."""
 
 
 @dataclass(frozen=True)

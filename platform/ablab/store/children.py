@@ -83,14 +83,16 @@ def _die_with_parent() -> None:
 
 
 def context_as_task(ctx: StageContext) -> dict[str, Any]:
-    """What of a context travels to helpers: no files of the user, nobody to report to."""
+    """What of a context travels to helpers: nobody to report to."""
     return {
         "key": ctx.key,
         "params": dict(ctx.params),
         "inputs": {name: str(path) for name, path in ctx.inputs.items()},
+        "locations": {content: str(path) for content, path in ctx.locations.items()},
         "out": str(ctx.out),
         "work": str(ctx.work),
         "numerics": ctx.numerics.model_dump(),
+        "looks": [context_as_task(one) for one in ctx.looks],
     }
 
 
@@ -102,11 +104,12 @@ def context_of(
         key=task["key"],
         params=task["params"],
         inputs={name: Path(path) for name, path in task["inputs"].items()},
-        locations={},
+        locations={content: Path(path) for content, path in task["locations"].items()},
         out=Path(task["out"]),
         work=Path(task["work"]),
         numerics=Numerics.model_validate(task["numerics"]),
         progress=progress,
         costs=costs,
         measured=measured,
+        looks=tuple(context_of(one, {}) for one in task["looks"]),
     )

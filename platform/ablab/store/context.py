@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import importlib
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -12,7 +13,10 @@ from ablab.spec.placement import Numerics
 LIVE_FILE = "live.jsonl"
 """In `work`: what a training tells people while it goes on (`ablab.train.live`)."""
 
-RESUMABLE = ("resume/step-*", "shards/*.shard")
+LOOKS = "looks"
+"""In `work` of a `curve`: what was found at checkpoints so far, some of it while the training went on."""
+
+RESUMABLE = ("resume/step-*", "shards/*.shard", f"{LOOKS}/*.look")
 """In `work`: what a stage goes on from, each complete once it has its name. Without any of it a stage begins anew."""
 
 
@@ -70,3 +74,13 @@ class StageContext:
     """Machines that a training is spread over; execution as well."""
     generation_workers: int = 1
     """Processes that may decode one corpus together; execution, so it cannot change a bit."""
+    looks: tuple[StageContext, ...] = ()
+    """Of a training: the stages `curve` that wait for it, whose own `train` and `out` are not there yet. Their suites
+    are scored at checkpoints while it goes on (`spec.stages.LOOK`); execution as well."""
+
+
+def implementation(name: str) -> Callable[..., Any]:
+    """The function that is named as `module:function`. Imports its module."""
+    module, _, function = name.partition(":")
+    found: Callable[..., Any] = getattr(importlib.import_module(module), function)
+    return found

@@ -101,6 +101,16 @@ class Store:
             undo.pop_all()
             return Attempt(kind, key, out, work, numerics, resumed, lock, replaces)
 
+    def begin_ahead(self, key: str, numerics: Numerics) -> Path:
+        """The work directory of a stage whose inputs are not complete yet, for what can be done of it before: it will
+        go on from that, with these numerics. What is there of others is removed."""
+        work = self.work(key)
+        if not (self.has_work(key) and _recorded_numerics(work) == numerics):
+            work.mkdir(parents=True, exist_ok=True)
+            _clear_work(work)
+            write_json(work / "numerics.json", numerics.model_dump())
+        return work
+
     def commit(
         self, attempt: Attempt, identity: Mapping[str, Any], result: Mapping[str, Any], execution: Mapping[str, Any]
     ) -> Path:

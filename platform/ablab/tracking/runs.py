@@ -53,7 +53,8 @@ class RunSpec:
     models: tuple[tuple[str, int], ...] = ()
     """Logged models that the run declares as its outputs, with the step of each."""
     beside: frozenset[str] = frozenset()
-    """Metrics that the run may hold without being told here; they stay."""
+    """Metrics that the run may hold without being told here; they stay. A name that ends in '/' is the beginning of
+    theirs."""
 
 
 def upsert(client: Any, experiment_id: str, found: Any | None, spec: RunSpec) -> str:
@@ -135,10 +136,11 @@ def _curves_left(client: Any, found: Any | None, curves: tuple[Point, ...]) -> t
 
 def _can_become(found: Any, fitted: _Fitted, beside: frozenset[str]) -> bool:
     names = {*fitted.metrics, *(point.name for point in fitted.curves), *beside}
+    beginnings = tuple(name for name in beside if name.endswith("/"))
     inputs = {(d.dataset.name, d.dataset.digest) for d in found.inputs.dataset_inputs}
     return (
         all(fitted.params.get(name) == value for name, value in found.data.params.items())
-        and set(found.data.metrics) <= names
+        and all(name in names or name.startswith(beginnings) for name in found.data.metrics)
         and inputs <= {(d.name, d.key[:36]) for d in fitted.datasets}
         and _models_of(found) <= set(fitted.models)
     )

@@ -23,7 +23,7 @@ STEPS, BY_STEP = "steps.json", "by_step"  # lists by step of a generated sequenc
 LOSS = "train_loss_nats"
 PERPLEXITIES = {LOSS: "train_perplexity", "validation_loss_nats": "validation_perplexity"}
 CURVE_METRICS = frozenset({*PERPLEXITIES, *PERPLEXITIES.values(), "learning_rate", "gradient_norm", "tokens"})
-LIVE_METRICS = frozenset({"tokens_per_second", "model_flops_utilisation", "memory_bytes"})
+LIVE_METRICS = frozenset({"tokens_per_second", "model_flops_utilisation", "memory_bytes", "score/", "aggregate"})
 """What is shown while a training goes on and stays beside what follows from the store."""
 MAX_LOSS_NATS = 700.0  # its exponential is still a number
 FILES = ("stage.json", "result.json", "manifest.json", "samples.json", STEPS, CURVES)

@@ -65,6 +65,10 @@ class Checkpoints:
         self._ranks = ranks
         self.index: dict[int, dict[str, Any]] = {}
 
+    def folder(self, step: int) -> Path:
+        """Where the checkpoint of a step is, if it is kept."""
+        return self._folder / step_name(step)
+
     def write(self, step: int, validation_loss_nats: float, engine: Engine) -> None:
         """Write the checkpoint of `step` if it is one to keep; a folder of this name is always complete."""
         rule = self._rule
@@ -90,7 +94,7 @@ class Checkpoints:
             ) from error
         files = digests(partial)
         sync_tree(partial)
-        target = self._folder / step_name(step)
+        target = self.folder(step)
         shutil.rmtree(target, ignore_errors=True)  # left by an attempt that was killed before its resume state
         partial.rename(target)
         sync_directory(self._folder)  # before a resume state names it
@@ -110,13 +114,13 @@ class Checkpoints:
         return [
             f"{FOLDER}/{step_name(step)}"
             for step, entry in index.items()
-            if digests(self._folder / step_name(step)) != entry["files"]
+            if digests(self.folder(step)) != entry["files"]
         ]
 
     def publish(self, out: Path) -> None:
         """Put the kept checkpoints under `out`, by hard links where the file system has them."""
         for step in sorted(self.index):
-            source, target = self._folder / step_name(step), out / FOLDER / step_name(step)
+            source, target = self.folder(step), out / FOLDER / step_name(step)
             target.mkdir(parents=True)
             for file in sorted(source.iterdir()):
                 _link_or_copy(file, target / file.name)

@@ -13,6 +13,7 @@ from ablab.train.checkpoint import Checkpoints
 from ablab.train.data import Batches, Blocks
 from ablab.train.engine import Engine, StepReport
 from ablab.train.live import Live
+from ablab.train.looks import Looks
 from ablab.train.ranks import Ranks
 from ablab.train.resume import ResumeStates
 from ablab.train.settings import TrainSettings
@@ -36,6 +37,9 @@ class Trainer:
     ranks: Ranks
     measured: Measured = unheard
     live: Live = field(default_factory=Live)
+    looks: Looks = field(default_factory=Looks)
+    _seen: str = ""
+    """What the last look found, in words."""
 
     def run(self, engine: Engine) -> tuple[list[str], int]:
         """Train; returns the curves (a JSON line per step) and the step this attempt began from."""
@@ -47,13 +51,14 @@ class Trainer:
             report = engine.step(self.batches.step(step - 1))
             self._check(report, step)
             point = self._point(step, report)
+            scores: dict[str, float] = {}
             if step % self.settings.schedule.checkpoint_every == 0:
-                self._checkpoint(step, engine, point, curves)
+                scores = self._checkpoint(step, engine, point, curves)
             else:
                 curves.append(_line(point))
-            self.live.add(point)
+            self.live.add(point | scores)
             if time.monotonic() - reported >= REPORT_SECONDS or step == steps:
-                self.progress(step, steps, "step", f"loss {report.loss_nats:.2f}")
+                self.progress(step, steps, "step", f"loss {report.loss_nats:.2f}{self._seen}")
                 reported = time.monotonic()
         return curves, start
 
@@ -69,11 +74,12 @@ class Trainer:
         self.checkpoints.prune()
         for point in map(json.loads, state.curves):
             if VALIDATION in point:
-                self.measured(point["step"], {VALIDATION: point[VALIDATION]})
+                self._tell(point["step"], point[VALIDATION])
         return state.curves, state.step
 
-    def _checkpoint(self, step: int, engine: Engine, point: dict[str, float], curves: list[str]) -> None:
-        """Validate and write; the order of the writes makes a kill between any two of them harmless."""
+    def _checkpoint(self, step: int, engine: Engine, point: dict[str, float], curves: list[str]) -> dict[str, float]:
+        """Validate and write; the order of the writes makes a kill between any two of them harmless. Returns what
+        suites scored, where they are looked at."""
         began = time.monotonic()
         loss = self._validate(engine)
         if not math.isfinite(loss):
@@ -83,8 +89,19 @@ class Trainer:
         self.checkpoints.write(step, loss, engine)
         self.states.save(step, engine, curves, self.checkpoints)
         self.checkpoints.prune()
-        self.measured(step, {VALIDATION: loss})
+        scores = self._tell(step, loss)
         self.live.leave_out(time.monotonic() - began)
+        return scores
+
+    def _tell(self, step: int, loss: float) -> dict[str, float]:
+        """Tell what was measured at a checkpoint that is written, suites among it; returns what these scored."""
+        if self.looks.due(step):
+            self.progress(step, self.settings.stop, "step", f"validation loss {loss:.2f}, scoring suites")
+        scores = self.looks.at(step, self.checkpoints.folder(step))
+        if scores:
+            self._seen = f", suites {scores['aggregate']:.1f} % at step {step}"
+        self.measured(step, {VALIDATION: loss, **scores})
+        return scores
 
     def _validate(self, engine: Engine) -> float:
         blocks = min(len(self.validation), self.settings.schedule.validation_tokens // self.settings.model.context)

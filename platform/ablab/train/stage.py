@@ -19,6 +19,7 @@ from ablab.train.engine import Engine, numerics
 from ablab.train.hosts import train_on_hosts
 from ablab.train.launch import train_together
 from ablab.train.live import Live, LiveFile, forget_peak_memory, speed
+from ablab.train.looks import Looks
 from ablab.train.loop import Trainer
 from ablab.train.ranks import ALONE, Ranks, check_devices
 from ablab.train.resume import ResumeStates, began_with
@@ -33,7 +34,8 @@ def train(ctx: StageContext) -> dict[str, Any]:
     `curves.jsonl`; `result["checkpoints"]` lists the kept ones, the curves hold the validation loss of all. Killed at
     any moment and started again with the same `work`, it gives the bytes of an undisturbed run. Fills `costs` with
     `tokens` and `flops` of the whole training; of this attempt with `resumed_from_step`, `tokens_per_second`,
-    `model_flops_utilisation` and `memory_bytes`.
+    `model_flops_utilisation` and `memory_bytes`, and where suites are scored at checkpoints (`ctx.looks`) with
+    `look_seconds`, which the speed leaves out.
 
     With `numerics.ranks` above 1 so many processes share the blocks of every step, on the machines of `ctx.hostfile`
     or on this one. Fills `record` with the DeepSpeed configuration, which is in `work/deepspeed.json` while it runs.
@@ -68,13 +70,16 @@ def train_as(ranks: Ranks, ctx: StageContext) -> dict[str, Any]:
         progress=ctx.progress,
         ranks=ranks,
         measured=ctx.measured,
+        looks=Looks(ctx.looks, ranks),
         live=LiveFile(ctx.work, settings) if ranks.first else Live(),
     )
     with trainer.live, numerics(settings), Engine(settings, ranks) as engine:
         forget_peak_memory(settings.device)
         began = time.monotonic()
         curves, start = trainer.run(engine)
-        _record_costs(ctx, settings, start, time.monotonic() - began)
+        _record_costs(ctx, settings, start, time.monotonic() - began - trainer.looks.seconds)
+        if ctx.looks:
+            ctx.costs["look_seconds"] = trainer.looks.seconds
     if trainer.states.other_ranks:
         ctx.record["other_ranks"] = trainer.states.other_ranks
     if ranks.first:
