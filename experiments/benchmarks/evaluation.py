@@ -37,11 +37,11 @@ from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 from ablab.corpora import tokenizer as bpe
 from ablab.corpora.filecheck import FactCache
 from ablab.corpora.formats import CorpusFile
-from ablab.corpora.requests import Query, build_requests
+from ablab.corpora.requests import Query
 from ablab.corpora.resolve_suites import resolve_suites
 from ablab.corpora.suites import build_suite
 from ablab.errors import AblabError, InputError
-from ablab.evaluate import harness, lm
+from ablab.evaluate import harness, lm, requests
 from ablab.evaluate.harness import Harness
 from ablab.evaluate.neural import NeuralScorer
 from ablab.evaluate.tree import plan
@@ -120,7 +120,7 @@ def prepare(root: Path, items: int | None, whole: bool = False) -> dict[str, int
         found = [one for one in (*fast(), *full()) if one.name in PEERS]
         counts = _thinned(root / "suite", _suites(root / "suite", data, found), items)
     inputs = {"suite": root / "suite", "tokenizer": root / "tokenizer"}
-    build_requests(_context("requests", {"context": SHAPE.context}, root / "requests", inputs))
+    requests.build(_context("requests", {"context": SHAPE.context}, root / "requests", inputs))
     return counts
 
 

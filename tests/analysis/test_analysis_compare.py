@@ -273,9 +273,9 @@ def test_several_models_of_one_name_are_averaged(many: Comparison) -> None:
     assert several.scores["perplexity"] == pytest.approx((20 + 901 % 7 + 20 + 902 % 7) / 2)
 
 
-def test_a_note_says_which_suites_have_no_right_answers(many: Comparison, comparison: Comparison) -> None:
-    assert any("no answer of reading (r2-increment) is right or wrong" in note for note in many.notes)
-    assert not any("right or wrong" in note for note in comparison.notes)
+def test_a_note_says_of_which_suites_no_item_has_a_value(many: Comparison, comparison: Comparison) -> None:
+    assert any("of reading (r2-increment) no values of single items are stored" in note for note in many.notes)
+    assert not any("single items" in note for note in comparison.notes)
 
 
 def test_a_plot_of_many_arms_is_no_taller_than_a_page(many: Comparison, tmp_path: Path) -> None:

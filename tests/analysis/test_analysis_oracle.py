@@ -84,7 +84,7 @@ def test_every_suite_is_taken_at_its_own_best_step(
         assert found.scores[suite].score == pytest.approx(stored[best].scores[suite].score)
         assert found.scores[suite].tasks == pytest.approx(stored[best].scores[suite].tasks)
         columns = found.suites == suite
-        assert list(found.correct[columns]) == list(stored[best].correct[columns])
+        assert list(found.answers[columns]) == list(stored[best].answers[columns])
     assert (found.selection, found.step) == ("oracle", None)
 
 

@@ -28,7 +28,7 @@ def test_items_are_ordered_by_suite_task_and_id_whatever_the_order_of_the_file(
     pq.write_table(table.take(np.random.default_rng(0).permutation(len(table))), directory / "items.parquet")
     again = load_result(directory)
     assert list(first.items) == list(again.items)
-    assert list(first.correct) == list(again.correct)
+    assert list(first.answers) == list(again.answers)
     assert sorted(zip(first.suites, first.tasks, first.items, strict=True)) == list(
         zip(first.suites, first.tasks, first.items, strict=True)
     )

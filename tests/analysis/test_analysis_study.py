@@ -27,7 +27,8 @@ def arm(name: str, results: list[Any]) -> ArmResults:
 def with_scores(result: Any, scores: dict[str, float]) -> Any:
     """A result whose suites are these, each with a score and no right answers."""
     one = replace(result.scores["minimal_pairs"], metric="spearman")
-    return replace(result, scores={name: replace(one, score=score) for name, score in scores.items()})
+    found = {name: replace(one, score=score) for name, score in scores.items()}
+    return replace(result, scores=found, without_items=frozenset(found))
 
 
 @pytest.fixture

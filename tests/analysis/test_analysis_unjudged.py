@@ -62,7 +62,7 @@ def test_a_mixed_interval_holds_the_replicates_own_and_names_what_it_speaks_of(
     found = effect(arms, "reasoning")
     assert found.interval is not None
     assert found.these_items is not None
-    assert found.interval.inference == "new replicates and right-or-wrong items"
+    assert found.interval.inference == "new replicates and some items"
     assert found.interval.se >= found.these_items.se
     values = [[np.mean([r.scores[s].score for s in r.groups()["reasoning"]]) for r in a.replicates if r] for a in arms]
     assert found.these_items.se == pytest.approx(stats.sem(np.array(values[0]) - np.array(values[1])))

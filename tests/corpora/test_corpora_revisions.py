@@ -24,8 +24,8 @@ PINNED = {
     ("corpus", 2): "20ccae4492d0b7b2",
     ("tokenizer", 1): "3375e33d92e64dac",
     ("tokens", 1): "d540116804298b4b",
-    ("suite", 2): "9458406163dfe8d0",
-    ("requests", 1): "91b2fef3f69b9bca",
+    ("suite", 3): "9458406163dfe8d0",
+    ("requests", 2): "91b2fef3f69b9bca",
     ("describe", 2): "530e6575bb45b1d2",
 }
 

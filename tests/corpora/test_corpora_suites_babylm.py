@@ -100,6 +100,22 @@ def test_words_without_a_number_that_their_regression_needs_are_left_out(run_sta
     assert list(paced[0]["predictors"]) == ["Subtlex_log10", "length", "context_length", "prev_length"]
 
 
+def test_words_of_one_sentence_are_one_cluster_and_rows_of_a_domain_with_the_same_contexts_as_well(
+    run_stage: Any, data: Path
+) -> None:
+    sentence_of = {f"eye/reading_data/{row['']}": row["sentence"] for row in reading_rows(12)}
+    folder, _ = built(run_stage, data, "eye")
+    words = rows(folder / "reading_data.jsonl")
+    pairs = {(row["cluster"], sentence_of[row["id"]]) for row in words}
+    assert len(pairs) == 12 == len({cluster for cluster, _ in pairs}), "as many clusters as sentences, one for one"
+    assert words[1]["cluster"] == "eye/reading_data#0", "named by its first row"
+    folder, _ = built(run_stage, data, "ewok")
+    domain = "ewok/agent-properties"
+    assert rows(folder / "agent-properties.jsonl") == [
+        {"id": f"{domain}/{row}", "cluster": f"{domain}#{first}"} for row, first in enumerate((0, 0, 2, 2))
+    ]
+
+
 def test_the_word_none_is_a_missing_cell_as_the_pipeline_reads_it(run_stage: Any, data: Path) -> None:
     number = next(row[""] for row in reading_rows(12) if row["item"] == "None" and row["Subtlex_log10"] != "")
     folder, _ = built(run_stage, data, "eye")
@@ -113,14 +129,14 @@ def test_a_leading_space_is_part_of_every_word(run_stage: Any, data: Path) -> No
     assert row["options"] == [" the"] and row["previous"] == {"context": "Anna", "option": " puts"}
 
 
-def test_rows_of_an_encrypted_suite_have_an_id_alone(run_stage: Any, data: Path) -> None:
+def test_of_an_encrypted_suite_ids_alone_are_written(run_stage: Any, data: Path) -> None:
     folder, result = built(run_stage, data, "ewok")
     assert result["tasks"] == {"agent-properties": 4, "material-dynamics": 2, "social-relations": 6}
-    assert rows(folder / "material-dynamics.jsonl") == [{"id": f"ewok/material-dynamics/{i}"} for i in range(2)]
+    assert [set(row) for row in rows(folder / "material-dynamics.jsonl")] == [{"id", "cluster"}] * 2
     held = b"".join(path.read_bytes() for path in folder.parent.rglob("*") if path.is_file())
     assert SECRET.encode() not in held and PASSWORD.encode() not in held
     stage = lower(resolve_recipe(recipe([WORLD], [suite("ewok")]), data), Replicate(train_seed=1, generation_seed=1))
-    for role in ("evaluate", "floor"):
+    for role in ("evaluate", "floor", "requests"):
         assert stage.roles[role].locations == {result["encrypted"]: str(data / "ewok.zip")}
 
 

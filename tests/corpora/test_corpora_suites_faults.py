@@ -129,7 +129,7 @@ def test_rows_of_the_zip_that_lack_keys_are_named_by_line_and_never_shown(data: 
         ":1: Context1 must be a text; it is missing",
         ":2: Target2 must be a text that is not empty",
         ":3: not JSON",
-        ":4: a list, not an object with Context1, Target1 and Target2",
+        ":4: a list, not an object with Context1, Context2, Target1, Target2",
     ]
     assert SECRET not in "".join(found) + cache.read_text() and PASSWORD not in cache.read_text()
 

@@ -14,7 +14,7 @@ import torch
 from tokenizers import Tokenizer
 
 from ablab.corpora import tokenizer as bpe
-from ablab.corpora.requests import build_requests
+from ablab.evaluate import requests
 from ablab.models.llama import initialise, llama_config, save_checkpoint
 from ablab.spec.placement import Numerics
 from ablab.spec.recipe import Model
@@ -100,28 +100,36 @@ class World:
             listed[suite] = {"group": entry["group"], "chance": entry["chance"], "tasks": counts}
         write_result(folder, {"suites": listed})
 
-    def requests(self, suite: str) -> str:
-        """The name of the requests directory of a suite directory."""
+    def requests(self, suite: str, locations: Mapping[str, Path]) -> str:
+        """The name of the requests directory of a suite directory. locations: encrypted zips by SHA-256."""
         folder = self.root / f"requests-{suite}"
         if not folder.is_dir():
             folder.mkdir()
             inputs = {"suite": self.root / suite, "tokenizer": self.root / "tokenizer"}
             params = {"context": 10_000}
-            write_result(folder, build_requests(stage_context(folder, params, inputs)))
+            write_result(folder, requests.build(stage_context(folder, params, inputs, locations)))
         return folder.name
 
     def context(
-        self, out: str, params: Mapping[str, Any], train: str = "train-a", suite: str = "suite"
+        self,
+        out: str,
+        params: Mapping[str, Any],
+        train: str = "train-a",
+        suite: str = "suite",
+        locations: Mapping[str, Path] | None = None,
     ) -> StageContext:
         folder = self.root / out
         folder.mkdir()
         names = {"train": train, "select": "select", "suite": suite, "tokenizer": "tokenizer", "tokens": "tokens"}
-        names["requests"] = self.requests(suite)
-        return stage_context(folder, params, {name: self.root / directory for name, directory in names.items()})
+        names["requests"] = self.requests(suite, locations or {})
+        inputs = {name: self.root / directory for name, directory in names.items()}
+        return stage_context(folder, params, inputs, locations or {})
 
 
-def stage_context(out: Path, params: Mapping[str, Any], inputs: Mapping[str, Path]) -> StageContext:
-    return StageContext(out.name, params, inputs, {}, out, out, Numerics(evaluation_rows=16), silent, {})
+def stage_context(
+    out: Path, params: Mapping[str, Any], inputs: Mapping[str, Path], locations: Mapping[str, Path]
+) -> StageContext:
+    return StageContext(out.name, params, inputs, locations, out, out, Numerics(evaluation_rows=16), silent, {})
 
 
 def write_result(folder: Path, result: Mapping[str, Any]) -> None:
@@ -174,7 +182,7 @@ def fresh(world: World) -> Iterator[Callable[..., StageContext]]:
     """Contexts with an output directory of their own, named in order."""
     made: list[StageContext] = []
 
-    def make(params: Mapping[str, Any] | None = None, rows: int = 16, **names: str) -> StageContext:
+    def make(params: Mapping[str, Any] | None = None, rows: int = 16, **names: Any) -> StageContext:
         number = len(list(world.root.iterdir()))
         ctx = world.context(f"out-{number}", params or {"precision": "fp32", "test_tokens": 150}, **names)
         made.append(ctx)

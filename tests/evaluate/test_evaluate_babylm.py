@@ -95,7 +95,7 @@ def prepared(fresh: Fresh, data: Path, *suites: dict[str, Any], **names: Any) ->
     made = fresh({"suites": [json.loads(json.dumps(one.canonical())) for one in resolved]})
     result = build_suite(replace(made, locations=locations))
     (made.out / "result.json").write_text(json.dumps(result), encoding="utf-8")
-    return replace(fresh(suite=made.out.name, **{"train": "train-wide", **names}), locations=zips)
+    return fresh(suite=made.out.name, locations=zips, **{"train": "train-wide", **names})
 
 
 def reference(world: Any, ctx: StageContext) -> Reference:

@@ -40,9 +40,8 @@ def scene(world: Any, fresh: Fresh, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     result = build_suite(replace(made, locations=located))
     (made.out / "result.json").write_text(json.dumps(result), encoding="utf-8")
     world.checkpoint("train-ewok", seed=1, context=96)
-    ctx = fresh(suite=made.out.name, train="train-ewok")
     zips = {digest: Path(path) for digest, path in stages["evaluate"].locations.items()}
-    return tmp_path, replace(ctx, locations=zips)
+    return tmp_path, fresh(suite=made.out.name, train="train-ewok", locations=zips)
 
 
 def written(*folders: Path) -> Iterator[str]:

@@ -17,12 +17,12 @@ from lm_eval.evaluator import simple_evaluate
 from lm_eval.tasks import TaskManager
 
 from ablab.corpora.filecheck import FactCache
-from ablab.corpora.requests import build_requests
 from ablab.corpora.resolve_suites import resolve_suites
 from ablab.corpora.suites import build_suite
 from ablab.errors import InputError, RunError
+from ablab.evaluate import requests
 from ablab.evaluate.curve import learning_curve
-from ablab.evaluate.lm_eval import AblabFolder
+from ablab.evaluate.lm_eval import AblabFolder, AblabLM
 from ablab.evaluate.snapshot import export, fetch_tasks, load
 from ablab.evaluate.stage import evaluate
 from ablab.spec import Replicate, edit, lower
@@ -175,13 +175,32 @@ def test_what_is_stored_of_an_answer_does_not_contradict_the_metric(world: Any, 
         assert (row["prediction"], len(row["log_probs"])) == (None, len(PLACES))
 
 
-def test_curves_have_such_suites_and_there_is_no_request_of_them(world: Any, fresh: Fresh, data: Path) -> None:
+def test_curves_have_such_suites(world: Any, fresh: Fresh, data: Path) -> None:
     fetch_tasks([SUITE], data)
     name = staged(world, data, SUITE, "suite-curve")
     params = {"precision": "fp32", "steps": [4], "suites": ["outside"], "items_per_task": 3}
     looked = learning_curve(fresh(params, suite=name))
     assert list(looked["suites"]) == ["outside"]
-    assert build_requests(replace(fresh(suite=name), params={"context": 48})) == {"suites": {}}
+
+
+def test_documents_longer_than_the_context_are_named_before_a_model_is_there_and_nothing_of_them_is_written(
+    world: Any, fresh: Fresh, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetch_tasks([SUITE], data)
+    ctx = fresh(suite=staged(world, data, SUITE, "suite-long"))
+    asked: list[Any] = []
+    scored = AblabLM.loglikelihood
+    monkeypatch.setattr(
+        AblabLM, "loglikelihood", lambda lm, several, **more: asked.extend(several) or scored(lm, several, **more)
+    )
+    evaluate(ctx)
+    lengths = [len(world.tokenizer.encode("".join(one.args)).ids) for one in asked]
+    limit = replace(ctx, params={"context": max(lengths)}, out=fresh(suite="suite-long").out)
+    numbers = requests.build(limit)["suites"]["outside"]
+    assert numbers == {"requests": len(asked), "queries": len(asked), "longest_tokens": max(lengths)}
+    assert [*limit.out.iterdir()] == []
+    with pytest.raises(RunError, match=rf"item outside/places/\d+, option \d has {max(lengths)} tokens, but the model"):
+        requests.build(replace(limit, params={"context": max(lengths) - 1}))
 
 
 def test_only_where_n_grams_can_answer_everything_there_is_a_floor() -> None:

@@ -62,7 +62,7 @@ def test_golden_keys_of_the_tiny_recipe() -> None:
         "corpus": "3c82529457aedef45d7f230567386e7e1031c68f3fd2a82b3d805319d5cd2d9f",
         "train": "9e14e40dc3b84895fd7de451f71996a3629fb8c3428bf193c11e26cd4f3e594b",
         "generate": "c9cf08aa62250b2a7a583e7845b2cdebb29bdd1c1f38c51cb82957df4d68b3f3",
-        "evaluate": "476e563f96f97e3cb0caa5d80ffc220002896bf3c7b88b6efbdd8915a2d154f6",
+        "evaluate": "4ebbda2895ab887ce01b9804ddbb5e667620bbd07f970de9992f0a3a9ed8570b",
     }
     found = keys(contrastive())
     assert {role: found[role] for role in golden} == golden

@@ -58,6 +58,11 @@ def _item_differences(one: ReplicateResult, other: ReplicateResult) -> Iterator[
     if one.groups() != other.groups():
         yield f"suites or groups differ ({_names(one)} and {_names(other)}); evaluate both on the same suites"
         return
+    if one.without_items != other.without_items:
+        yield (
+            f"suites whose items have no stored values differ ({_lacking(one)} and {_lacking(other)}): one was scored "
+            "by an earlier version; evaluate both alike"
+        )
     if not same_items(one, other):
         extra, lacking = np.setdiff1d(one.items, other.items), np.setdiff1d(other.items, one.items)
         example = str([*extra, *lacking, *one.items][0])
@@ -65,6 +70,10 @@ def _item_differences(one: ReplicateResult, other: ReplicateResult) -> Iterator[
             f"items differ ({len(extra)} more, {len(lacking)} fewer, for example {example}); "
             "evaluate both on the same items"
         )
+
+
+def _lacking(result: ReplicateResult) -> str:
+    return ", ".join(sorted(result.without_items)) or "none"
 
 
 def _names(result: ReplicateResult) -> str:

@@ -281,16 +281,21 @@ def _identical_notes(identical: Collection[frozenset[str]]) -> Iterator[str]:
 
 
 def _metric_notes(result: ReplicateResult) -> Iterator[str]:
-    judged = [name for name, score in result.scores.items() if score.metric == ACCURACY]
-    units = {name: weighing(result, name).units for name in judged}
+    units = {name: weighing(result, name).units for name in result.scores if name not in result.without_items}
     shared = [f"{name} ({u.rows} rows, {u.count} clusters)" for name, u in units.items() if not u.single]
     if shared:
         yield f"rows of one story, and mirrored copies, are one cluster: one draw of new items in {', '.join(shared)}"
-    unjudged = [f"{name} ({score.metric})" for name, score in result.scores.items() if score.metric != ACCURACY]
-    if unjudged:
+    named = {name: f"{name} ({score.metric})" for name, score in result.scores.items() if score.metric != ACCURACY}
+    if valued := [label for name, label in named.items() if name in units]:
         yield (
-            f"no answer of {', '.join(unjudged)} is right or wrong: intervals speak of new replicates and of these "
-            "items; means that hold such a suite add new items of their other suites"
+            f"no answer of {', '.join(valued)} is right or wrong: an item counts by how the score changes without it "
+            "(jackknife)"
+        )
+    if others := [label for name, label in named.items() if name not in units]:
+        yield (
+            f"of {', '.join(others)} no values of single items are stored (scored by an earlier version, too few items "
+            "to leave any out, or a metric that is no mean): intervals speak of new replicates and of these items; "
+            "means that hold such a suite add new items of their other suites"
         )
 
 

@@ -13,12 +13,10 @@ if TYPE_CHECKING:
 Kind = Literal["suite", "group", "aggregate", "perplexity"]
 Verdict = Literal["supported", "contradicted", "inconclusive", "not judged", "not run"]
 """'not judged': the arms were trained on the same words, so whatever differs says nothing about the claim."""
-Inference = Literal[
-    "new items and replicates", "new replicates and right-or-wrong items", "new replicates", "new items"
-]
+Inference = Literal["new items and replicates", "new replicates and some items", "new replicates", "new items"]
 """What an interval speaks about. 'new replicates': these items; 'new items': this one replicate.
 
-'new replicates and right-or-wrong items': a mean that also holds suites without right answers, whose items are these.
+'new replicates and some items': a mean that also holds suites whose items have no values, so that they are these.
 """
 
 
@@ -162,7 +160,7 @@ class Components:
     rest: float
     """What neither seed explains: their interaction, and the noise of answers."""
     items: float | None
-    """Of the mean difference, by the choice of items; None where answers are not right or wrong."""
+    """Of the mean difference, by the choice of items; None where these have no values."""
     train_seeds: int
     generation_seeds: int
 
@@ -178,7 +176,7 @@ class Metric:
     """Of scores: '%', or '' for perplexity."""
     chance: float | None
     items: int | None
-    """Right-or-wrong items; None where there are none."""
+    """That have values of their own; None where there are none."""
     decimals: int = 1
     """Of its differences in tables, and of its scores (perplexity: two)."""
 

@@ -21,10 +21,13 @@ Rows that share a story are one cluster (`units`). In V_I and V_E a task is then
 the deviations of a cluster's rows are summed, and sums of one cluster in several tasks of a suite are added before
 they are squared, which brings in the covariance of those tasks. V_R needs no change.
 
-A metric may also hold suites without right answers (correlations, increments of R^2), which reach us as one number
-per replicate: `beside`. It moves the replicates' means, so V_R is the variance of the whole difference over
-replicates, and V_I - V_E adds what its other suites' items contribute, with their weights. The interval then speaks
-of new replicates, of new items where answers are right or wrong, and of these items elsewhere.
+Where no answer is right or wrong (correlations, increments of R^2) an item has a pseudo-value, what it adds to the
+score by the jackknife, whose mean over items is the score. It stands in d as any answer does.
+
+A metric may also hold suites whose items have no values, which reach us as one number per replicate: `beside`. It
+moves the replicates' means, so V_R is the variance of the whole difference over replicates, and V_I - V_E adds what
+its other suites' items contribute, with their weights. The interval then speaks of new replicates, of new items of
+those suites, and of these items elsewhere.
 """
 
 # R replicates, I items, C cells (a cluster's rows in one task), K clusters, T tasks, S strata (tasks linked by
@@ -79,8 +82,9 @@ def mean_squares(
     """Mean squares of d [..., R, I].
 
     `starts` [T] are the first columns of the tasks, `weights` [T] sum to 1 less the share of `beside`. Within a task
-    items weigh the same. `beside` [..., R] is what suites without items add to every replicate, already weighted.
-    `units` says which items are one cluster; None: each its own. With one replicate `replicates` and `rest` are zero.
+    items weigh the same. `beside` [..., R] is what suites whose items have no values add to every replicate, already
+    weighted. `units` says which items are one cluster; None: each its own. With one replicate `replicates` and `rest`
+    are zero.
     """
     replicates = d.shape[-2]
     units = units_of(np.arange(d.shape[-1]), starts) if units is None else units

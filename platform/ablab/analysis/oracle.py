@@ -46,10 +46,11 @@ def best_of(curve: CurveResult, judged: ReplicateResult) -> ReplicateResult:
         items=curve.items,
         suites=curve.of_suite,
         tasks=curve.tasks,
-        correct=curve.correct[at_I, np.arange(len(at_I))],
+        answers=curve.correct[at_I, np.arange(len(at_I))].astype(np.float64),
         scores=scores,
         step=None,
         selection="oracle",
+        without_items=curve.unjudged,
     )
 
 
@@ -108,7 +109,7 @@ def on_items_of(curve: CurveResult, judged: ReplicateResult) -> ReplicateResult:
     scores = dict(judged.scores)
     for name in curve.suites:
         if curve.judged(name):
-            here = {task: judged.correct[kept & _is_task(judged, name, task)] for task in scores[name].tasks}
+            here = {task: judged.answers[kept & _is_task(judged, name, task)] for task in scores[name].tasks}
             tasks = {task: 100.0 * float(answers.mean()) for task, answers in here.items()}
             weights = scores[name].task_weights()
             total = sum(weight * tasks[task] for task, weight in weights.items())
@@ -170,6 +171,6 @@ def _mean(pairs: Sequence[Pair], suites: Sequence[str]) -> float:
 
 def _study_interval(pairs: Sequence[Pair], metric: str) -> tuple[float | None, float | None]:
     how = weighing(pairs[0][0], metric)
-    if how.items is None or how.beside:
+    if not how.right_or_wrong:
         return None, None
     return bootstrap([item_changes([pair], how.columns) for pair in pairs], how.starts, how.weights)

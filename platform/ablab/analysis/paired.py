@@ -124,7 +124,7 @@ def _score_difference(metric: str, pairs: Pairs) -> _Difference:
     testable = float(squares.item_df) >= 1.0  # some task has two clusters
     found = _one_replicate if len(pairs) == 1 else _several_replicates
     difference = found(change_RI, squares, how, pairs, testable)
-    if how.beside or not testable:
+    if not how.right_or_wrong or not testable:
         return difference
     runs = [item_changes([pair], how.columns) for row in pairs for pair in row]
     return replace(difference, study=bootstrap(runs, how.starts, how.weights))
@@ -135,7 +135,7 @@ def _several_replicates(
 ) -> _Difference:
     estimate = float(squares.estimate)
     these = _interval(estimate, new_replicates(squares), "new replicates")
-    scope: Inference = "new replicates and right-or-wrong items" if how.beside else "new items and replicates"
+    scope: Inference = "new replicates and some items" if how.beside else "new items and replicates"
     interval = _interval(estimate, new_items_and_replicates(squares), scope) if testable else None
     return _Difference(
         estimate,
@@ -151,10 +151,10 @@ def _several_replicates(
 
 
 def _one_replicate(change_RI: Array, squares: MeanSquares, how: Weighing, pairs: Pairs, testable: bool) -> _Difference:
-    """New items only. Suites without right answers then leave no interval: nothing says how much they vary.
+    """New items only. Suites whose items have no values then leave no interval: nothing says how much they vary.
 
-    McNemar's exact test is of items that count alike; where they do not, or where averaged positions give fractions, p
-    is that of t over items; over clusters, where rows share a story.
+    McNemar's exact test is of right or wrong answers that count alike; where they do not, or where averaged positions
+    give fractions, p is that of t over items; over clusters, where rows share a story.
     """
     estimate = float(squares.estimate)
     if how.beside:
@@ -168,10 +168,10 @@ def _one_replicate(change_RI: Array, squares: MeanSquares, how: Weighing, pairs:
 
 
 def item_changes(row: list[tuple[ReplicateResult, ReplicateResult]], columns: NDArray[np.int64]) -> Array:
-    """Difference of correctness [I], averaged over the pairs of one row."""
+    """Difference of answers [I], averaged over the pairs of one row."""
     total = np.zeros(len(columns))
     for one, other in row:
-        total += one.correct[columns].astype(np.float64) - other.correct[columns]
+        total += one.answers[columns] - other.answers[columns]
     return total / len(row)
 
 
@@ -207,7 +207,7 @@ def _relative_mean(metric: str, pairs: Pairs) -> float | None:
 
 def _cohens_h(metric: str, pairs: Pairs) -> float | None:
     """Of mean accuracies (Cohen 1988)."""
-    if weighing(pairs[0][0][0], metric).beside:
+    if not weighing(pairs[0][0][0], metric).right_or_wrong:
         return None
     one, other = np.arcsin(np.sqrt(np.clip(np.array(_scores(metric, pairs)) / 100.0, 0.0, 1.0)))
     return float(2.0 * (one - other))

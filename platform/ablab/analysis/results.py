@@ -57,10 +57,7 @@ class LanguageModelling:
 
 @dataclass(frozen=True, eq=False)
 class ReplicateResult:
-    """Scores of one model. The item columns [I] are ordered by suite, task, cluster and item id.
-
-    `correct` is False for items of suites whose metric is not accuracy: none of their answers is right or wrong.
-    """
+    """Scores of one model. The item columns [I] are ordered by suite, task, cluster and item id."""
 
     directory: Path
     items: NDArray[np.str_]
@@ -68,13 +65,17 @@ class ReplicateResult:
     tasks: NDArray[np.str_]
     clusters: NDArray[np.int64]
     """Equal numbers share a story; rows without one have a number of their own."""
-    correct: NDArray[np.bool_]
+    answers: NDArray[np.float64]
+    """Their mean over a task's items is its score as a share: 1 right, 0 wrong, a pseudo-value where no answer is
+    either. Of suites `without_items` not a number."""
     scores: Mapping[str, SuiteScore]
     language_modelling: LanguageModelling
     step: int | None
     identity: Mapping[str, Any]
     """What the stage's identity says that must agree between arms (precision, suite, ...); empty without stage.json."""
     selection: Selection = "held-out"
+    without_items: frozenset[str] = frozenset()
+    """Suites whose score the stored items do not make."""
 
     def groups(self) -> dict[str, tuple[str, ...]]:
         """Suites of every group, in stored order."""
@@ -123,11 +124,12 @@ def load_result(directory: Path, like: ReplicateResult | None = None) -> Replica
         suites=index["suite"],
         tasks=index["task"],
         clusters=index["cluster"],
-        correct=columns["correct"],
+        answers=columns["answer"],
         scores=scores,
         language_modelling=modelling,
         step=step,
         identity=_identity(directory / "stage.json"),
+        without_items=_without_items(columns, scores),
     )
 
 
@@ -178,21 +180,34 @@ def read_table(path: Path, names: Sequence[str], optional: Sequence[str] = ()) -
 
 
 def _read_items(path: Path) -> dict[str, NDArray[Any]]:
-    """The columns ordered by suite, task, cluster, item; `unjudged` where `correct` is null.
+    """The columns ordered by suite, task, cluster, item; `answer` is what the model made of an item, as a share.
 
-    Evaluations of earlier revisions have no clusters; each of their rows is its own.
+    Evaluations of earlier revisions have no clusters, so that each of their rows is its own, and no pseudo-values.
     """
-    table = read_table(path, ("item", "suite", "task", "correct"), optional=("cluster",))
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    table = read_table(path, ("item", "suite", "task", "correct"), optional=("cluster", "pseudo_value"))
     if "cluster" not in table.column_names:
         table = table.append_column("cluster", table["item"])
+    if "pseudo_value" not in table.column_names:
+        table = table.append_column("pseudo_value", pa.nulls(len(table), pa.float64()))
     table = table.sort_by([(name, "ascending") for name in ("suite", "task", "cluster", "item")])
     columns = {name: np.asarray(table[name].to_pylist(), dtype=np.str_) for name in ("item", "suite", "task")}
-    correct = table["correct"].combine_chunks()
+    answers = pc.coalesce(table["correct"].cast(pa.float64()), table["pseudo_value"], pa.scalar(math.nan))
     return columns | {
         "cluster": np.asarray(table["cluster"].combine_chunks().dictionary_encode().indices, dtype=np.int64),
-        "correct": np.asarray(correct.fill_null(False).to_numpy(zero_copy_only=False), dtype=np.bool_),
-        "unjudged": np.asarray(correct.is_null().to_numpy(zero_copy_only=False), dtype=np.bool_),
+        "answer": np.asarray(answers.combine_chunks(), dtype=np.float64),
+        "unjudged": np.asarray(table["correct"].is_null().combine_chunks(), dtype=np.bool_),
     }
+
+
+def _without_items(columns: Mapping[str, NDArray[Any]], scores: Mapping[str, SuiteScore]) -> frozenset[str]:
+    """Suites that are not judged right or wrong, and of which an item, or every one, has no pseudo-value."""
+    lacking = set(columns["suite"][np.isnan(columns["answer"])].tolist()) | (
+        scores.keys() - set(columns["suite"].tolist())
+    )
+    return frozenset(name for name, score in scores.items() if score.metric != ACCURACY and name in lacking)
 
 
 def _value_faults(scores: Mapping[str, SuiteScore], modelling: LanguageModelling) -> list[str]:
@@ -221,12 +236,13 @@ def _section_faults(scores: Mapping[str, SuiteScore]) -> list[str]:
 
 
 def _item_faults(columns: Mapping[str, NDArray[Any]], scores: Mapping[str, SuiteScore]) -> list[str]:
-    """The stored items must give the stored scores, task by task, of suites that are scored right or wrong."""
-    judged = {name: score for name, score in scores.items() if score.metric == ACCURACY}
+    """The stored items must give the stored scores, task by task."""
+    without = _without_items(columns, scores)
+    judged = {name: score for name, score in scores.items() if name not in without}
     faults = [
         f"suite {name} has items that are neither right nor wrong, but its metric is accuracy; evaluate again"
-        for name in judged
-        if np.any(columns["unjudged"] & (columns["suite"] == name))
+        for name, score in judged.items()
+        if score.metric == ACCURACY and np.any(columns["unjudged"] & (columns["suite"] == name))
     ]
     if len(np.unique(columns["item"])) < len(columns["item"]):
         faults.append("items.parquet names an item twice; evaluate again")
@@ -241,12 +257,12 @@ def _item_faults(columns: Mapping[str, NDArray[Any]], scores: Mapping[str, Suite
 
 
 def _task_means(columns: Mapping[str, NDArray[Any]]) -> dict[tuple[str, str], float]:
-    """Percent correct of every (suite, task) of the ordered columns."""
+    """Percent of every (suite, task) of the ordered columns."""
     if not len(columns["item"]):
         return {}
     starts = task_starts(columns["suite"], columns["task"])
     sizes = np.diff(np.append(starts, len(columns["item"])))
-    means = 100.0 * np.add.reduceat(columns["correct"].astype(np.float64), starts) / sizes
+    means = 100.0 * np.add.reduceat(columns["answer"], starts) / sizes
     return {(str(columns["suite"][s]), str(columns["task"][s])): float(m) for s, m in zip(starts, means, strict=True)}
 
 

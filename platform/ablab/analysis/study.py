@@ -103,12 +103,12 @@ def _term(suite: str, pairs: Sequence[tuple[ReplicateResult, ReplicateResult]]) 
 
 
 def _standard_error(suite: str, results: Sequence[ReplicateResult]) -> float | None:
-    """Of a mean score: over replicates, or over the items of a single one; None where it has no right answers."""
+    """Of a mean score: over replicates, or over the items of a single one; None where they have no values."""
     if len(results) > 1:
         return statistics.stdev(result.scores[suite].score for result in results) / math.sqrt(len(results))
     how = weighing(results[0], suite)
     if how.items is None:
         return None
-    correct_1I = 100.0 * results[0].correct[None, how.columns].astype(np.float64)
-    squares = mean_squares(correct_1I, how.starts, how.weights, units=how.units)
+    answers_1I = 100.0 * results[0].answers[None, how.columns]
+    squares = mean_squares(answers_1I, how.starts, how.weights, units=how.units)
     return float(np.sqrt(squares.items))

@@ -123,14 +123,14 @@ def _scope(comparison: Comparison) -> str:
     if any(effect.replicates == 1 for effect in comparison.effects):
         scope += "; † one replicate: new items only"
     marked = any(SCOPE_MARKS[inference] == "‡" for inference in scopes)
-    return scope + ("; ‡ some suites without\nright answers: these items of those" if marked else "")
+    return scope + ("; ‡ some suites without\nvalues of items: these items of those" if marked else "")
 
 
 SCOPE_MARKS: dict[Inference, str] = {
     "new items and replicates": "",
     "new items": "†",
     "new replicates": "‡",
-    "new replicates and right-or-wrong items": "‡",
+    "new replicates and some items": "‡",
 }
 
 

@@ -19,7 +19,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Weighing:
-    """What makes a metric: right-or-wrong items, and suites without right answers. All weights sum to 1.
+    """What makes a metric: items, and suites whose items have no values. All weights sum to 1.
 
     `columns` [I'] in task order, first column and weight of every task [T].
     """
@@ -28,19 +28,21 @@ class Weighing:
     starts: NDArray[np.int64]
     weights: Array
     beside: Mapping[str, float]
-    """Weight of every suite that is not scored right or wrong."""
+    """Weight of every suite whose items have no values."""
     units: Units
     """Which of the columns are one cluster."""
+    right_or_wrong: bool
+    """True when every answer is either; pseudo-values are not."""
 
     @property
     def items(self) -> int | None:
-        """Right-or-wrong items; None without any."""
+        """How many have values; None without any."""
         return len(self.columns) or None
 
     def alike(self) -> bool:
-        """True when every item is a cluster of its own, all weigh the same and nothing stands beside them."""
+        """True when every answer is right or wrong, every item a cluster of its own, and all weigh the same."""
         per_item = self.weights / self.units.sizes_T
-        return self.units.single and not self.beside and bool(np.ptp(per_item) < 1e-9 * per_item.max())
+        return self.right_or_wrong and self.units.single and bool(np.ptp(per_item) < 1e-9 * per_item.max())
 
 
 def suites_of(result: ReplicateResult, metric: str) -> tuple[str, ...]:
@@ -58,18 +60,19 @@ def weighing(result: ReplicateResult, metric: str) -> Weighing:
     """A group or the aggregate is the unweighted mean over its suites, a suite over its sections or tasks, a task over
     its items."""
     suites = suites_of(result, metric)
-    judged = [suite for suite in suites if result.scores[suite].metric == ACCURACY]
-    beside = {suite: 1.0 / len(suites) for suite in suites if suite not in judged}
-    columns = np.flatnonzero(np.isin(result.suites, judged))
+    sampled = [suite for suite in suites if suite not in result.without_items]
+    beside = {suite: 1.0 / len(suites) for suite in suites if suite in result.without_items}
+    judged = all(result.scores[suite].metric == ACCURACY for suite in suites)
+    columns = np.flatnonzero(np.isin(result.suites, sampled))
     if not len(columns):
         none = np.zeros(0, np.int64)
-        return Weighing(columns, none, np.zeros(0), beside, Units(none, none, none, 0))
+        return Weighing(columns, none, np.zeros(0), beside, Units(none, none, none, 0), judged)
     starts = task_starts(result.suites[columns], result.tasks[columns])
-    within = {suite: result.scores[suite].task_weights() for suite in judged}
+    within = {suite: result.scores[suite].task_weights() for suite in sampled}
     first = columns[starts]
     names = zip(result.suites[first].tolist(), result.tasks[first].tolist(), strict=True)
     weights = np.array([within[suite][task] / len(suites) for suite, task in names])
-    return Weighing(columns, starts, weights, beside, units_of(result.clusters[columns], starts))
+    return Weighing(columns, starts, weights, beside, units_of(result.clusters[columns], starts), judged)
 
 
 def score(result: ReplicateResult, metric: str) -> float:
@@ -86,5 +89,5 @@ def difference(one: ReplicateResult, other: ReplicateResult, metric: str) -> flo
 
 
 def beside_score(result: ReplicateResult, how: Weighing) -> float:
-    """What the suites without right answers contribute to the metric, in points."""
+    """What the suites whose items have no values contribute to the metric, in points."""
     return sum(weight * result.scores[suite].score for suite, weight in how.beside.items())

@@ -66,11 +66,15 @@ def nonce_word(line: str) -> Question:
     return Question("", variants, {"ratio": float(ratio)})
 
 
-def world_knowledge(line: str) -> Question:
-    """A row of EWoK: which target follows the first context. Raises NotARow, which never says what the row holds."""
-    row = _object(line, "Context1, Target1 and Target2", show=False)
-    context, *targets = (_text(row, field, "a text", show=False) for field in ("Context1", "Target1", "Target2"))
-    return Question(context, tuple(f" {target}" for target in targets))
+def world_knowledge(line: str) -> tuple[frozenset[str], Question]:
+    """A row of EWoK: which target follows the first context. Raises NotARow, which never says what the row holds.
+
+    Returned with its two contexts, in no order: rows of the same two ask of one item, the swapped copy above all.
+    """
+    fields = ("Context1", "Context2", "Target1", "Target2")
+    row = _object(line, ", ".join(fields), show=False)
+    context, other, *targets = (_text(row, field, "a text", show=False) for field in fields)
+    return frozenset({context, other}), Question(context, tuple(f" {target}" for target in targets))
 
 
 def _object(line: str, fields: str, show: bool = True) -> Mapping[str, Any]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 from tokenizers import Encoding, Tokenizer
 
 from ablab.corpora import tokenizer as bpe
+from ablab.corpora.suite_ewok import read_archive, with_text
 from ablab.errors import RunError
 from ablab.store.context import StageContext
 
@@ -132,8 +133,10 @@ def _end(offsets: tuple[int, int]) -> int:
     return offsets[1]
 
 
-def build_requests(ctx: StageContext) -> dict[str, Any]:
-    """Write `<suite>.parquet`, one row for every query; of an encrypted suite nothing.
+def build_requests(ctx: StageContext, documents: Mapping[str, Sequence[Request]]) -> dict[str, Any]:
+    """Write `<suite>.parquet`, one row for every query; of an encrypted suite, and of `documents`, lengths alone.
+
+    documents: what lm-eval's own tasks ask, by suite (`ablab.evaluate.requests`).
 
     Raises `RunError` with the longest item of every suite that has one beyond `params["context"]`.
     """
@@ -142,44 +145,55 @@ def build_requests(ctx: StageContext) -> dict[str, Any]:
     result: dict[str, Any] = {}
     long: list[str] = []
     for name, suite in suites.items():
-        requests = list(_requests(ctx.inputs["suite"] / name, suite))
+        stored = not {"encrypted", "lm_eval"} & set(suite)
+        requests = documents[name] if name in documents else _requests(ctx.inputs["suite"] / name, suite, ctx.locations)
         parts = speller.spell(requests)
         result[name], fault = _longest(requests, parts, ctx.params["context"])
         long += fault
-        _write(ctx.out / f"{name}.parquet", requests, parts)
+        if stored:
+            _write(ctx.out / f"{name}.parquet", requests, parts)
         ctx.progress(len(result), len(suites), "suites")
     if long:
         raise RunError("\n".join(long), REMEDY)
     return {"suites": result}
 
 
-def long_items(suite: Path, tokenizer: Path, context: int) -> list[str]:
-    """What `build_requests` would refuse of two finished stages: of every suite its longest item, where too long."""
+def long_items(suite: Path, tokenizer: Path, context: int, locations: Mapping[str, Path | str]) -> list[str]:
+    """What `build_requests` would refuse of two finished stages: of every suite its longest item, where too long.
+
+    Of lm-eval's own tasks nothing: what they ask is known to their code alone. locations: encrypted zips by SHA-256.
+    """
     speller = Speller(bpe.load(tokenizer))
     found: list[str] = []
     for name, entry in _suites(suite).items():
-        requests = list(_requests(suite / name, entry))
-        found += _longest(requests, speller.spell(requests), context)[1]
+        if "lm_eval" not in entry:
+            requests = _requests(suite / name, entry, locations)
+            found += _longest(requests, speller.spell(requests), context)[1]
     return [f"{fault}; {REMEDY}" for fault in found]
 
 
 def _suites(folder: Path) -> dict[str, Any]:
-    """Those whose text is here: of an encrypted suite nothing is stored, lm-eval's own tasks ask by themselves."""
-    suites = json.loads((folder / "result.json").read_text(encoding="utf-8"))["suites"]
-    return {name: suite for name, suite in suites.items() if not {"encrypted", "lm_eval"} & set(suite)}
+    found: dict[str, Any] = json.loads((folder / "result.json").read_text(encoding="utf-8"))["suites"]
+    return found
 
 
-def _requests(folder: Path, suite: Mapping[str, Any]) -> Iterator[Request]:
+def _requests(folder: Path, suite: Mapping[str, Any], locations: Mapping[str, Path | str]) -> list[Request]:
+    """What the rows of a suite ask. The text of an encrypted one is in memory alone."""
+    found: list[Request] = []
     for task in suite["tasks"]:
         with (folder / f"{task}.jsonl").open(encoding="utf-8") as lines:
-            for line in lines:
-                yield from requests_of(json.loads(line))
+            rows = [json.loads(line) for line in lines]
+        if digest := suite.get("encrypted"):
+            text = read_archive(Path(locations[digest]), digest, task)[task]
+            rows = [with_text(row, text) for row in rows]
+        found += [request for row in rows for request in requests_of(row)]
+    return found
 
 
 def _longest(requests: Sequence[Request], parts: Parts, context: int) -> tuple[dict[str, int], list[str]]:
     """Numbers of a suite, and its longest text if the model cannot read it."""
     lengths = [max(len(query.tokens) for query in queries) for queries in parts]
-    longest = max(lengths)
+    longest = max(lengths, default=0)
     numbers = {"requests": len(requests), "queries": sum(map(len, parts)), "longest_tokens": longest}
     if longest <= context:
         return numbers, []

@@ -9,9 +9,10 @@ import hashlib
 import os
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from io import BytesIO
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from ablab.corpora.filecheck import FileFacts, first_faults
 from ablab.corpora.pairs import NotARow, Question, world_knowledge
@@ -81,11 +82,26 @@ def read_archive(path: Path, digest: str, only: str | None = None) -> dict[str, 
         raise RunError(str(error)) from None
 
 
+def with_text(row: Mapping[str, Any], text: Sequence[Question]) -> dict[str, Any]:
+    """A row of the suite, which has its id alone, with what it asks: its number says which question that is."""
+    number = int(row["id"].rpartition("/")[2])
+    if number >= len(text):
+        raise RunError(f"item {row['id']}: the zip holds {len(text)} rows", "evaluate with the zip of this suite")
+    return {**row, "context": text[number].context, "options": list(text[number].options)}
+
+
 def _questions(path: Path, archive: zipfile.ZipFile, member: str) -> list[Question]:
+    """Rows of a domain. Those with the same two contexts are a cluster, named by the number of the first."""
+    first: dict[frozenset[str], int] = {}
+    questions: list[Question] = []
     try:
-        return [world_knowledge(line) for line in _lines(path, archive, member) or () if line.strip()]
+        for line in filter(str.strip, _lines(path, archive, member) or ()):
+            contexts, question = world_knowledge(line)
+            number = first.setdefault(contexts, len(questions))
+            questions.append(question._replace(cluster=f"{PurePosixPath(member).stem}#{number}"))
     except NotARow as error:
         raise Unreadable(f"{path}: {member}: {error}; correct or remove the line") from None
+    return questions
 
 
 def _line_faults(lines: list[str]) -> Iterator[tuple[int, str]]:

@@ -52,7 +52,7 @@ def parse(task: SuiteTask, name: str, text: str, leading_space: bool = False) ->
     stem = PurePath(name).stem
     if task in REGRESSIONS:
         words, faults = read_words(text, task, leading_space)
-        return Parsed({stem: words}, faults)
+        return Parsed({stem: [(number, _of_file(stem, word)) for number, word in words]}, faults)
     tasks: dict[str, list[tuple[int, Question]]] = {}
     faults = []
     for line, found in _each_line(text, _READERS[task]):
@@ -60,11 +60,14 @@ def parse(task: SuiteTask, name: str, text: str, leading_space: bool = False) ->
             faults.append(f"{line}: {found}; correct or remove the line")
         else:
             part, question = found
-            if question.cluster is not None:  # files count their stories anew
-                question = question._replace(cluster=f"{stem}#{question.cluster}")
             of_task = tasks.setdefault(stem + part, [])
-            of_task.append((len(of_task), question))
+            of_task.append((len(of_task), _of_file(stem, question)))
     return Parsed(dict(sorted(tasks.items(), key=lambda item: _natural(item[0]))), faults)
+
+
+def _of_file(stem: str, question: Question) -> Question:
+    """Files count their stories and sentences anew."""
+    return question if question.cluster is None else question._replace(cluster=f"{stem}#{question.cluster}")
 
 
 def check_file(task: SuiteTask, path: Path) -> FileFacts:

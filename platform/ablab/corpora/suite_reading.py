@@ -1,8 +1,9 @@
 """Reading times: rows of `reading_data.csv` (De Varda, Marelli & Amenta 2024) as questions with one option.
 
-A row that lacks a number which its regression needs is left out, as the public pipeline does. The pipeline reads
-the file with pandas, so that the word "None" counts as a missing cell: as a context it is put back, as a previous
-context it makes the row unusable (one row of the published file).
+Words of one sentence are a cluster, named by the number of its first row here. A row that lacks a number which its
+regression needs is left out, as the public pipeline does. The pipeline reads the file with pandas, so that the word
+"None" counts as a missing cell: as a context it is put back, as a previous context it makes the row unusable (one row
+of the published file).
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ class Regression(NamedTuple):
     @property
     def columns(self) -> tuple[str, ...]:
         """Every column that is read."""
-        return ("item", "word", *(("prev_item", "prev_word") * self.previous), *self.predictors, *self.times)
+        before = ("prev_item", "prev_word") * self.previous
+        return ("item", "word", "sentence", *before, *self.predictors, *self.times)
 
 
 REGRESSIONS: Mapping[str, Regression] = {
@@ -64,11 +66,13 @@ def _words(
         return [], [f"1: the columns {', '.join(lacking)} are missing, which {task} needs"]
     words: list[tuple[int, Question]] = []
     faults: list[str] = []
+    first: dict[str, int] = {}
     for number, row in enumerate(reader):
         found = _row_faults(row, wanted)
         faults += [f"{reader.line_num}: {fault}" for fault in found]
         if not found and _usable(row, wanted):
-            words.append((number, _question(row, wanted, space)))
+            sentence = first.setdefault(row["sentence"], number)
+            words.append((number, _question(row, wanted, space, sentence)))
     if not faults and len(words) < wanted.least:
         faults.append(f"1: {len(words)} rows have every number that {task} needs; a fit takes {wanted.least} or more")
     return words, faults
@@ -93,7 +97,7 @@ def _usable(row: Mapping[str, str], wanted: Regression) -> bool:
     return not any(row[column] in _MISSING for column in needed)
 
 
-def _question(row: Mapping[str, str], wanted: Regression, space: str) -> Question:
+def _question(row: Mapping[str, str], wanted: Regression, space: str, sentence: int) -> Question:
     more: dict[str, object] = {
         "predictors": {column: float(row[column]) for column in wanted.predictors},
         "times": {column: float(row[column]) for column in wanted.times},
@@ -101,7 +105,7 @@ def _question(row: Mapping[str, str], wanted: Regression, space: str) -> Questio
     if wanted.previous:
         more["previous"] = {"context": row["prev_item"], "option": space + row["prev_word"]}
     context = "None" if row["item"] in _MISSING else row["item"]
-    return Question(context, (space + row["word"],), more)
+    return Question(context, (space + row["word"],), more, str(sentence))
 
 
 def _is_number(cell: str) -> bool:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from lm_eval.api.model import LM
 from lm_eval.evaluator import evaluate
 
+from ablab.corpora.requests import Request
 from ablab.errors import RunError
 from ablab.evaluate.snapshot import SnapshotTask, load, seed_draws
 from ablab.spec.suites import RIGHT_OR_WRONG
@@ -49,6 +50,8 @@ class DocumentOutcome:
     value: float | None
     log_probs: tuple[float, ...]
     """Of every text that the document asks for; of options behind their context alone."""
+    pseudo_value: float | None = None
+    """`value`, where the score is the mean of them and not one of right answers."""
 
     @property
     def cluster(self) -> str:
@@ -79,6 +82,16 @@ def read_external(directory: Path, names: Sequence[str] | None = None, first: in
     return found
 
 
+def asked(suite: External) -> Iterator[Request]:
+    """The completions that `judge` will ask for. Texts to write, and whole texts, never are too long: they are cut."""
+    for name, task in suite.loaded.items():
+        seed_draws()
+        task.build_all_requests(limit=suite.tasks[name])
+        for one in task.instances:
+            if one.request_type == "loglikelihood":
+                yield Request((f"{suite.name}/{name}/{one.doc_id}", one.idx), one.args, False)
+
+
 def judge(lm: LM, suite: External) -> Judged:
     """Run every task. Raises `RunError` where the metric is no share, or is not that of its documents."""
     scores: dict[str, float] = {}
@@ -90,7 +103,7 @@ def judge(lm: LM, suite: External) -> Judged:
         samples = [one for one in report["samples"][name] if one["filter"] == suite.filter]
         found = [_outcome(one, suite, task) for one in sorted(samples, key=lambda one: int(one["doc_id"]))]
         _check(found, scores[name], suite, name)
-        outcomes += found
+        outcomes += _with_pseudo_values(found, scores[name])
     return Judged(scores, math.fsum(scores.values()) / len(scores), outcomes)
 
 
@@ -123,6 +136,14 @@ def _outcome(sample: Mapping[str, Any], suite: External, task: SnapshotTask) -> 
         value=value,
         log_probs=log_probs,
     )
+
+
+def _with_pseudo_values(outcomes: Sequence[DocumentOutcome], score: float) -> list[DocumentOutcome]:
+    """Of a metric that is a mean over documents, but not of right answers; others (f1, mcc) have none."""
+    values = [one.value for one in outcomes if one.correct is None and one.value is not None]
+    if len(values) < len(outcomes) or not math.isclose(math.fsum(values) / len(values), score, abs_tol=1e-9):
+        return [*outcomes]
+    return [replace(one, pseudo_value=one.value) for one in outcomes]
 
 
 def _check(outcomes: Sequence[DocumentOutcome], score: float, suite: External, task: str) -> None:

@@ -7,7 +7,7 @@ import json
 import logging
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -18,7 +18,8 @@ from lm_eval.tasks import TaskManager
 
 from ablab.errors import RunError
 from ablab.evaluate.items import ItemOutcome, Suite, read_suites, rows_path
-from ablab.evaluate.metrics import ACCURACY, R2_INCREMENT, SPEARMAN, r2_increment, read_word, spearman
+from ablab.evaluate.jackknife import pseudo_values
+from ablab.evaluate.metrics import ACCURACY, R2_INCREMENT, SPEARMAN, score_of
 
 TASKS = Path(__file__).parent / "tasks"
 TASK_FILES = {ACCURACY: "options.yaml", SPEARMAN: "nonce.yaml", R2_INCREMENT: "reading.yaml"}
@@ -158,8 +159,9 @@ def run(lm: LM, harness: Harness) -> Evaluated:
             name = task_name(suite.name, task)
             found = _outcomes(harness.task_dict["tasks"][name], suite, task)
             results[name] = _number(report["results"], name, suite.metric)
-            check_score(name, found, harness.task_dict["tasks"][name].eval_docs, results[name])
-            outcomes += found
+            docs = harness.task_dict["tasks"][name].eval_docs
+            check_score(name, found, docs, results[name])
+            outcomes += found if suite.metric == ACCURACY else _with_pseudo_values(found, docs)
         groups = [suite.name] if suite.sections is None else [section_name(suite.name, s) for s in suite.sections]
         means = [_number(report["results"], group, suite.metric) for group in groups]
         results[suite.name] = math.fsum(means) / len(means)
@@ -189,15 +191,20 @@ def _outcomes(task: Any, suite: Suite, name: str) -> list[ItemOutcome]:
     ]
 
 
+def _with_pseudo_values(outcomes: Sequence[ItemOutcome], docs: Sequence[Mapping[str, Any]]) -> list[ItemOutcome]:
+    values = pseudo_values(outcomes[0].metric, docs, [outcome.log_probs for outcome in outcomes])
+    if values is None:
+        return [*outcomes]
+    return [replace(one, pseudo_value=value) for one, value in zip(outcomes, values, strict=True)]
+
+
 def check_score(name: str, outcomes: Sequence[ItemOutcome], docs: Sequence[Mapping[str, Any]], reported: float) -> None:
     """The score of the items as they are written must be the number that lm-eval reports; `RunError` otherwise."""
     metric = outcomes[0].metric
-    if metric == SPEARMAN:
-        found = spearman([(one.value or 0.0, doc["ratio"]) for one, doc in zip(outcomes, docs, strict=True)])
-    elif metric == R2_INCREMENT:
-        found = r2_increment([read_word(doc, one.log_probs) for one, doc in zip(outcomes, docs, strict=True)])
-    else:
+    if metric == ACCURACY:
         found = sum(bool(outcome.correct) for outcome in outcomes) / len(outcomes)
+    else:
+        found = score_of(metric, docs, [outcome.log_probs for outcome in outcomes])
     if not math.isclose(found, reported, abs_tol=TOLERANCE):
         raise RunError(
             f"{name}: lm-eval reports {metric} {reported}, but that of its items is {found}",

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ablab.corpora.pairs import Question
+from ablab.corpora.suite_ewok import with_text
 from ablab.errors import RunError
 from ablab.evaluate.metrics import ACCURACY, R2_INCREMENT, SPEARMAN, first_share
 
@@ -26,6 +27,7 @@ SCHEMA = pa.schema(
         ("correct", pa.bool_()),
         ("prediction", pa.int32()),
         ("value", pa.float64()),
+        ("pseudo_value", pa.float64()),
         ("log_probs", pa.list_(pa.float64())),
     ]
 )
@@ -76,6 +78,8 @@ class ItemOutcome:
     metric: str = ACCURACY
     story: str | None = None
     """The `cluster` of its row, where it has one."""
+    pseudo_value: float | None = None
+    """What it adds to a score that is no share of right answers (`ablab.evaluate.jackknife`)."""
 
     @property
     def cluster(self) -> str:
@@ -120,6 +124,8 @@ class Outcome(Protocol):
     @property
     def value(self) -> float | None: ...
     @property
+    def pseudo_value(self) -> float | None: ...
+    @property
     def log_probs(self) -> tuple[float, ...]: ...
 
 
@@ -162,7 +168,7 @@ def read_rows(
         rows = Rows(json.loads(line) for line in islice(lines, first))
     ids = [row.get("id") for row in rows]
     if text is not None:
-        rows = Rows(_with_text(row, text) for row in rows)
+        rows = Rows(with_text(row, text) for row in rows)
     faults = [fault for row in rows if (fault := _fault(row, metric))]
     if len(set(ids)) < len(ids):
         faults.append("two items have the same id")
@@ -172,13 +178,6 @@ def read_rows(
         shown = "; ".join(faults[:MAX_FAULTS]) + (f"; and {len(faults) - MAX_FAULTS} more" * (len(faults) > MAX_FAULTS))
         raise RunError(f"{path.parent.name}/{path.name}: {shown}")
     return rows
-
-
-def _with_text(row: Mapping[str, Any], text: Sequence[Question]) -> dict[str, Any]:
-    number = int(row["id"].rpartition("/")[2])
-    if number >= len(text):
-        raise RunError(f"item {row['id']}: the zip holds {len(text)} rows", "evaluate with the zip of this suite")
-    return {**row, "context": text[number].context, "options": list(text[number].options)}
 
 
 def _fault(row: Mapping[str, Any], metric: str) -> str | None:

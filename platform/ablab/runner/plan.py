@@ -145,7 +145,8 @@ class Plan:
                 from ablab.corpora.requests import long_items  # pyarrow, which no other plan needs
 
                 made = {name: store.directory(stage.kind, stage.key) for name, stage in inputs.items()}
-                found += long_items(made["suite"], made["tokenizer"], planned.stage.params["context"])
+                stage = planned.stage
+                found += long_items(made["suite"], made["tokenizer"], stage.params["context"], stage.locations)
         return list(dict.fromkeys(found))
 
     def stages_apart(self) -> int:

@@ -6,8 +6,8 @@
 | suites | every other block of four rows of each task, from the first | the blocks between them |
 
 Both are read off one evaluation, so a trial that equals an arm of an ablation costs nothing. Rows that share a story
-go with the first of them. Blocks, because mirrored copies of a question stand beside each other, also where they do
-not name what they share (EWoK): they come in pairs, and the first row of a task is a first copy.
+go with the first of them. Blocks, because mirrored copies of a question stand beside each other. What is no mean over
+items (WUG, reading) is computed again from the rows of a half, and so is what each of them adds to it.
 """
 
 from __future__ import annotations
@@ -26,10 +26,11 @@ from numpy.typing import NDArray
 from ablab.analysis.results import ACCURACY, LanguageModelling, ReplicateResult, SuiteScore, load_result
 from ablab.analysis.weighing import suites_of
 from ablab.errors import RunError
-from ablab.evaluate.metrics import SPEARMAN, first_share, r2_increment, read_word, spearman
+from ablab.evaluate.jackknife import pseudo_values
 from ablab.search.spec import BLOCK
 from ablab.spec.metrics import PERPLEXITY
 
+LEAST_ROWS = 3  # two always correlate perfectly or not at all
 Half = Literal["selection", "final"]
 
 
@@ -48,16 +49,17 @@ def load_half(judgement: Judgement, half: Half) -> ReplicateResult:
     Raises InputError for results that cannot be used, RunError where a task has too few rows in this half.
     """
     whole = load_result(judgement.evaluate)
-    kept = _is_selection(whole.items, whole.clusters) == (half == "selection")
+    kept = is_selection(whole.items, whole.clusters) == (half == "selection")
     part = replace(
         whole,
         items=whole.items[kept],
         suites=whole.suites[kept],
         tasks=whole.tasks[kept],
         clusters=whole.clusters[kept],
-        correct=whole.correct[kept],
+        answers=whole.answers[kept],
         scores={},
         language_modelling=_validation(whole, judgement.select) if half == "selection" else whole.language_modelling,
+        without_items=frozenset(),
     )
     return replace(part, scores={name: _score(part, name, one, judgement) for name, one in whole.scores.items()})
 
@@ -74,7 +76,7 @@ def is_loss(metric: str) -> bool:
     return metric == PERPLEXITY
 
 
-def _is_selection(items: NDArray[np.str_], clusters: NDArray[np.int64]) -> NDArray[np.bool_]:
+def is_selection(items: NDArray[np.str_], clusters: NDArray[Any]) -> NDArray[np.bool_]:
     """By the lowest row of a cluster in item ids `<suite>/<task>/<row>`: 0-3 are selection, 4-7 final, 8-11
     selection, ..."""
     rows = np.array([int(str(item).rpartition("/")[2]) for item in items], dtype=np.int64)
@@ -91,12 +93,12 @@ def _score(part: ReplicateResult, suite: str, whole: SuiteScore, judgement: Judg
 
 
 def _task_score(part: ReplicateResult, suite: str, task: str, metric: str, judgement: Judgement) -> float:
-    """In %, of the task's rows in this half."""
+    """In %, of the task's rows in this half. Pseudo-values are those of the half from then on."""
     here = (part.suites == suite) & (part.tasks == task)
-    if metric == ACCURACY:
-        found = float(part.correct[here].mean()) if here.any() else math.nan
-    else:
-        found = _unjudged_score(set(part.items[here].tolist()), suite, task, metric, judgement)
+    if metric != ACCURACY:
+        values = _values(set(part.items[here].tolist()), suite, task, metric, judgement)
+        part.answers[here] = [values.get(item, math.nan) for item in part.items[here].tolist()]
+    found = float(part.answers[here].mean()) if here.any() else math.nan
     if not math.isfinite(found):
         raise RunError(
             f"{suite}/{task} has too few rows to be divided into selection and final data ({int(here.sum())} here)",
@@ -105,16 +107,15 @@ def _task_score(part: ReplicateResult, suite: str, task: str, metric: str, judge
     return 100.0 * found
 
 
-def _unjudged_score(kept: set[str], suite: str, task: str, metric: str, judgement: Judgement) -> float:
-    """A score that no item has alone, computed as evaluation does; not a number where the rows do not give it."""
+def _values(kept: set[str], suite: str, task: str, metric: str, judgement: Judgement) -> Mapping[str, float]:
+    """Pseudo-values of the rows by id, whose mean is their score as evaluation has it; none without a score."""
     log_probs = _log_probs(judgement.evaluate, suite, task)
-    lines = (judgement.suite / suite / f"{task}.jsonl").read_text(encoding="utf-8").splitlines()
-    rows = [row for row in map(json.loads, lines) if row["id"] in kept]
-    if len(rows) < 3:
-        return math.nan
-    if metric == SPEARMAN:
-        return spearman([(first_share(log_probs[row["id"]]), row["ratio"]) for row in rows])
-    return r2_increment([read_word(row, log_probs[row["id"]]) for row in rows])
+    with (judgement.suite / suite / f"{task}.jsonl").open(encoding="utf-8") as lines:
+        rows = [row for row in map(json.loads, lines) if row["id"] in kept]
+    if len(rows) < LEAST_ROWS:
+        return {}
+    found = pseudo_values(metric, rows, [log_probs[row["id"]] for row in rows])
+    return {} if found is None else dict(zip((row["id"] for row in rows), found, strict=True))
 
 
 def _log_probs(evaluate: Path, suite: str, task: str) -> Mapping[str, list[float]]:

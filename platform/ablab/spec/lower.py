@@ -47,7 +47,8 @@ def lower(recipe: Recipe, replicate: Replicate) -> Lowered:
     tokenizer = Stage("tokenizer", recipe.tokenizer.canonical(), {"corpus": corpus})
     tokens = Stage("tokens", {"splits": SPLITS}, {"corpus": corpus, "tokenizer": tokenizer})
     suite = _suite(recipe)
-    requests = Stage("requests", {"context": recipe.model.context}, {"suite": suite, "tokenizer": tokenizer})
+    asked = {"suite": suite, "tokenizer": tokenizer}
+    requests = Stage("requests", {"context": recipe.model.context}, asked, _suite_locations(recipe, "ewok"))
     roles = {"corpus": corpus, "tokenizer": tokenizer, "tokens": tokens, "suite": suite, "requests": requests}
     roles["real_describe"] = _describe(recipe, corpus, roles)
     synthetic_tokens = None

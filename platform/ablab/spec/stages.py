@@ -29,15 +29,15 @@ _KINDS = (
     StageKind("corpus", 2, "ablab.corpora.stages:build_corpus", "documents, deduplicated, in disjoint splits"),
     StageKind("tokenizer", 1, "ablab.corpora.stages:train_tokenizer", "BPE trained on the train split"),
     StageKind("tokens", 1, "ablab.corpora.stages:tokenize", "flat token streams of the splits"),
-    StageKind("suite", 2, "ablab.corpora.suites:build_suite", "evaluation items in one common shape"),
-    StageKind("requests", 1, "ablab.corpora.requests:build_requests", "evaluation items as tokens"),
+    StageKind("suite", 3, "ablab.corpora.suites:build_suite", "evaluation items in one common shape"),
+    StageKind("requests", 2, "ablab.evaluate.requests:build", "evaluation items as tokens"),
     StageKind("train", 3, "ablab.train.stage:train", "a model and its checkpoints"),
     StageKind("select", 1, "ablab.train.select:select", "which checkpoint of a run is used"),
     StageKind("generate", 2, "ablab.generate.stage:generate", "a synthetic corpus"),
     StageKind("describe", 2, "ablab.corpora.describe:describe", "statistics of a corpus"),
-    StageKind("evaluate", 4, "ablab.evaluate.stage:evaluate", "scores of a checkpoint, item by item"),
+    StageKind("evaluate", 5, "ablab.evaluate.stage:evaluate", "scores of a checkpoint, item by item"),
     StageKind("curve", 2, "ablab.evaluate.curve:learning_curve", "scores of some suites at checkpoints of a training"),
-    StageKind("floor", 3, "ablab.evaluate.floor:evaluate_floor", "a 5-gram model's scores on the same items"),
+    StageKind("floor", 4, "ablab.evaluate.floor:evaluate_floor", "a 5-gram model's scores on the same items"),
 )
 KINDS: Mapping[str, StageKind] = {kind.name: kind for kind in _KINDS}
 LOOK = "ablab.evaluate.curve:look"

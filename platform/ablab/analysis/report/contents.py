@@ -13,7 +13,7 @@ from ablab.analysis.table import ORACLE_CAUTION, effect_column, oracle_title, sc
 NOTHING = "–"
 SCOPES: dict[Inference, str] = {
     "new items and replicates": "items, replicates",
-    "new replicates and right-or-wrong items": "(items), replicates",
+    "new replicates and some items": "(items), replicates",
     "new replicates": "replicates",
     "new items": "items",
 }
@@ -93,7 +93,7 @@ def effects_table(comparison: Comparison) -> Table:
     notes = (
         (
             "In points (perplexity: relative, in %). 95 % intervals for new items and new replicates; * excludes 0; "
-            "† one replicate: new items only; ‡ some suites without right answers: these items of those."
+            "† one replicate: new items only; ‡ some suites without values of items: these items of those."
         ),
     )
     title = f"Differences from {comparison.control}"
@@ -126,7 +126,7 @@ def sizes_table(material: Material) -> Table:
     head = ("arms", "metric", "for new", "effect", "p", "relative %", "Cohen's h", "Hedges' g", "finds")
     notes = (
         (
-            "'For new': what the interval speaks of; (items): right-or-wrong ones. p is not adjusted here. "
+            "'For new': what the interval speaks of; (items): those of some suites. p is not adjusted here. "
             "'Finds': the smallest true difference that a run like this finds with 80 % power. "
             "Study: its own bootstrap (1,000 draws of the items, bounds averaged over seeds), which speaks of neither "
             "new seeds nor their spread, and draws rows that share a story one by one: shown beside, not used."

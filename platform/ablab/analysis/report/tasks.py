@@ -9,14 +9,14 @@ import numpy as np
 
 from ablab.analysis.paired import paired_effect
 from ablab.analysis.report.material import TaskEffect
-from ablab.analysis.results import ACCURACY, ArmResults, ReplicateResult
+from ablab.analysis.results import ArmResults, ReplicateResult
 
 
 def task_effects(arms: Sequence[ArmResults], rows: Sequence[Sequence[int]]) -> tuple[TaskEffect, ...]:
     """Of every arm behind the first, against the first, in every task of suites that have several.
 
-    Suites without right answers are left out: a task of theirs is no unit of its own. rows: as `paired_effect` takes
-    them.
+    Suites whose items have no values are left out: a task of theirs is no unit of its own. rows: as `paired_effect`
+    takes them.
     """
     control, *others = arms
     first = next((result for result in control.replicates if result is not None), None)
@@ -24,7 +24,7 @@ def task_effects(arms: Sequence[ArmResults], rows: Sequence[Sequence[int]]) -> t
         return ()
     found = []
     for suite, score in first.scores.items():
-        if score.metric != ACCURACY or len(score.tasks) < 2:
+        if suite in first.without_items or len(score.tasks) < 2:
             continue
         for task in score.tasks:
             against = _of_task(control, suite, task)
@@ -50,7 +50,7 @@ def _only(result: ReplicateResult, suite: str, task: str) -> ReplicateResult:
         suites=np.full(len(columns), task),
         tasks=result.tasks[columns],
         clusters=result.clusters[columns],
-        correct=result.correct[columns],
+        answers=result.answers[columns],
         scores={task: alone},
     )
 
