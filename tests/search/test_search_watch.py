@@ -21,7 +21,8 @@ from ablab.search.prepare import design_of
 from ablab.search.rows import rows_of
 from ablab.search.storage import IDENTITY, TrialStorage
 from ablab.search.trial import Stopped
-from ablab.spec import Replicate, edit
+from ablab.spec import Recipe, Replicate, edit
+from ablab.spec.edit import dump
 from ablab.spec.placement import Numerics
 from ablab.store import Store
 from experiments.scales import tiny
@@ -35,6 +36,8 @@ class Table:
 
     def __init__(self, folder: Path, pruner: Any, **changes: Any) -> None:
         self.design: StudyDesign = small_design(replicates=PAIR, checkpoint_pruner=pruner, **changes)
+        self.scores: dict[tuple[str, int, int], float] = {}
+        """By metric, replicate and step."""
         self.storage = TrialStorage(study_place(f"sqlite:///{folder / 's.db'}"), "s@1 tiny", self.design, data="d")
         plan = make_plan(design_of("arm", tiny(), PAIR), {"arm": tiny()}, Store(folder / "store"), Numerics())
         self.trainings: list[PlannedStage] = [plan.stages[lowered.roles["train"].key] for lowered in plan.arms["arm"]]
@@ -48,7 +51,8 @@ class Table:
         drawn(trial, self.design.space)
         self.storage.note(trial, **{IDENTITY: f"trial {trial.number}"})
         best = lambda: next(iter(best_of(self.rows(), self.design.directions)), None)  # noqa: E731
-        return trial, Watch(self.storage, trial, self.design, best)
+        scored = lambda metric, position, step: self.scores.get((metric, position, step))  # noqa: E731
+        return trial, Watch(self.storage, trial, self.design, best, scored)
 
     def tell(self, watch: Watch, position: int, *losses: float) -> None:
         for step, loss in zip(STEPS, losses, strict=False):
@@ -60,6 +64,15 @@ class Table:
         for position, losses in enumerate(replicates):
             self.tell(watch, position, *losses)
         self.storage.tell(trial, TrialState.COMPLETE, [value])
+
+
+def curved(reading: bool = False) -> Recipe:
+    """The tiny recipe with a learning curve of one of its suites, and of words that were read."""
+    suites = dump(tiny())["evaluation"]["suites"]
+    words = {"kind": "babylm", "name": "words", "group": "human-likeness", "path": "words", "items_per_task": None}
+    more = [words | {"task": "eye-tracking"}] if reading else []
+    curve = {"every": 10, "suites": ["minimal_pairs", *(one["name"] for one in more)]}
+    return edit(tiny(), {"evaluation.suites": [*suites, *more], "evaluation.curve": curve})
 
 
 def test_behind_compares_a_replicate_with_the_same_one_of_the_best_trial(tmp_path: Path) -> None:
@@ -111,12 +124,48 @@ def test_optunas_hyperband_stops_the_worse_ones_of_a_rung(tmp_path: Path) -> Non
     assert ended[0] == "complete" and "pruned" in ended
 
 
+def looked(table: Table, *scores: float, position: int = 0) -> str:
+    """How a trial ends whose aggregate in a replicate is this at the checkpoints that are looked at."""
+    trial, watch = table.begin()
+    table.scores = {("aggregate", position, 10 * (n + 1)): score for n, score in enumerate(scores)}
+    try:
+        table.tell(watch, position, 9.0, 9.0, 9.0, 9.0)  # the loss does not matter
+    except Stopped as stopped:
+        table.storage.tell(trial, TrialState.PRUNED)
+        return str(stopped)
+    table.storage.tell(trial, TrialState.COMPLETE, [1.0])
+    return ""
+
+
+def test_of_suites_more_is_better_and_steps_without_a_look_say_nothing(tmp_path: Path) -> None:
+    table = Table(tmp_path, Behind(metric="aggregate", margin=2.0, after=10))
+    assert looked(table, 60.0, 70.0) == ""
+    why = looked(table, 57.0, 80.0)
+    assert "stopped at step 10 of 20 of replicate 1" in why
+    assert "aggregate 57 is 3 points below that of trial 0 at this step (margin 2)" in why
+    assert looked(table, 90.0, 95.0) == ""
+    assert [row.checkpoints for row in table.rows()] == [
+        {0: {10: 60.0, 20: 70.0}},
+        {0: {10: 57.0}},
+        {0: {10: 90.0, 20: 95.0}},
+    ]
+
+
+@pytest.mark.parametrize("metric", ["perplexity", "reasoning"])
+def test_optunas_median_of_suites_stops_the_lower_ones_whatever_the_direction(tmp_path: Path, metric: str) -> None:
+    objectives = (Objective(metric=metric, direction="minimize" if metric == "perplexity" else "maximize"),)
+    table = Table(tmp_path, Median(metric="aggregate", startup_trials=2, after=10), objectives=objectives)
+    assert [looked(table, score, score) for score in (50.0, 60.0, 70.0)] == ["", "", ""]
+    assert looked(table, 65.0, 66.0) == ""
+    assert "Optuna's median pruner finds its aggregate 51 too low" in looked(table, 51.0, 99.0)
+
+
 def test_a_worker_that_takes_a_trial_over_goes_on_with_its_losses(tmp_path: Path) -> None:
     table = Table(tmp_path, Behind(margin=5.0, after=10))
     table.complete(9.0, (3.0, 2.5, 2.2, 2.0))
     trial, watch = table.begin()
     table.tell(watch, 0, 3.0)
-    again = Watch(table.storage, trial, table.design, lambda: None)
+    again = Watch(table.storage, trial, table.design, lambda: None, lambda *_: None)
     table.tell(again, 0, 3.0, 2.5)
     assert table.rows()[1].checkpoints == {0: {5: 3.0, 10: 2.5}}
 
@@ -139,6 +188,29 @@ def test_a_worker_that_takes_a_trial_over_goes_on_with_its_losses(tmp_path: Path
                 "replicates": PAIR,
             },
             "excludes pruner 'wilcoxon'",
+        ),
+        (
+            {"checkpoint_pruner": Behind(metric="aggregate", margin=1.0, after=5)},
+            "only where the recipe has a learning curve; declare evaluation.curve, or use metric='validation-loss'",
+        ),
+        (
+            {"checkpoint_pruner": Behind(metric="minimal_pair", margin=1.0, after=10), "recipe": curved()},
+            "'minimal_pair' is not scored by evaluation.curve; did you mean 'minimal_pairs'?",
+        ),
+        (
+            {"checkpoint_pruner": Behind(metric="qa_congruence", margin=1.0, after=10), "recipe": curved()},
+            "'qa_congruence' is not scored by evaluation.curve",
+        ),
+        (
+            {"checkpoint_pruner": Behind(metric="aggregate", margin=1.0, after=11), "recipe": curved()},
+            "after=11 must be at most 10, the last checkpoint before the end of 20 steps at which it is measured",
+        ),
+        (
+            {
+                "checkpoint_pruner": Behind(metric="human-likeness", margin=1.0, after=10),
+                "recipe": curved(reading=True),
+            },
+            "answers of words are neither right nor wrong",
         ),
         (
             {

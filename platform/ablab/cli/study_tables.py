@@ -41,7 +41,7 @@ def prunes(design: StudyDesign) -> str:
     rules = []
     if not isinstance(design.checkpoint_pruner, NoPruning):
         rules.append(
-            f"at checkpoints from step {design.checkpoint_pruner.after}, by validation loss: "
+            f"at checkpoints from step {design.checkpoint_pruner.after}, by {design.checkpoint_pruner.metric}: "
             f"{canonical_json(dump(design.checkpoint_pruner))}"
         )
     if not isinstance(design.pruner, NoPruning):

@@ -8,16 +8,28 @@ from typing import Any
 
 from ablab.errors import InputError, did_you_mean
 from ablab.search.points import choice_labels
-from ablab.search.spec import BLOCK, Behind, Categorical, NoPruning, Range, StudyDesign, Wilcoxon
+from ablab.search.spec import (
+    BLOCK,
+    VALIDATION_LOSS,
+    AtCheckpoints,
+    Behind,
+    Categorical,
+    NoPruning,
+    Range,
+    StudyDesign,
+    Wilcoxon,
+)
 from ablab.spec.canonical import canonical_json, plain
 from ablab.spec.check import recipe_faults
 from ablab.spec.edit import dump, edit, paths
-from ablab.spec.metrics import metrics_of
+from ablab.spec.metrics import AGGREGATE, metrics_of, suite_groups
 from ablab.spec.recipe import Recipe
 from ablab.spec.suites import RIGHT_OR_WRONG, BabyLMSuite, LmEvalTasks, MicroworldSuites
 
 JUDGED_BY = ("corpus", "tokenizer", "evaluation", "precision", "schedule.validation_tokens")
 """Paths that change what a trial is judged by, or that make two trials no longer comparable."""
+
+WITHOUT_RIGHT_ANSWERS = ("wug", "eye-tracking", "self-paced-reading")
 
 PACE = (
     "schedule",
@@ -167,23 +179,52 @@ def _checkpoint_faults(design: StudyDesign) -> Iterator[str]:
     pruner, schedule = design.checkpoint_pruner, design.recipe.arm_schedule()
     if isinstance(pruner, NoPruning):
         return
+    yield from _look_faults(design.recipe, pruner)
     lengthening = {"mixture.share"} if design.recipe.mixture.hold != "compute" else set()
     for path in sorted(design.space.keys() & {*PACE, *lengthening}):
         yield (
             f"checkpoint_pruner {pruner.kind!r}: {path} is searched, so that trials could not be compared at equal "
             "steps; set checkpoint_pruner=NoPruning(), or search other paths"
         )
-    last = (schedule.steps - 1) // schedule.checkpoint_every * schedule.checkpoint_every
+    curve = design.recipe.evaluation.curve
+    every = schedule.checkpoint_every if pruner.is_loss or curve is None else curve.every
+    last = (schedule.steps - 1) // every * every
     if pruner.after > last:
         yield (
             f"checkpoint_pruner.after={pruner.after} must be at most {last}, the last checkpoint before the end of "
-            f"{schedule.steps} steps, or nothing is ever stopped"
+            f"{schedule.steps} steps at which it is measured, or nothing is ever stopped"
         )
     if isinstance(design.pruner, Wilcoxon) and not isinstance(pruner, Behind):
         yield (
             f"checkpoint_pruner {pruner.kind!r} excludes pruner 'wilcoxon': Optuna keeps one row of values per trial, "
             "by step or by replicate; use Behind for checkpoints, or ClearlyWorse for replicates"
         )
+
+
+def _look_faults(recipe: Recipe, pruner: AtCheckpoints) -> Iterator[str]:
+    """A metric of suites is scored at checkpoints, and every answer to it is right or wrong."""
+    curve, where = recipe.evaluation.curve, f"checkpoint_pruner.metric={pruner.metric!r}"
+    if pruner.is_loss:
+        return
+    if curve is None:
+        yield (
+            f"{where} is measured at checkpoints only where the recipe has a learning curve; declare evaluation.curve, "
+            f"or use metric={VALIDATION_LOSS!r}"
+        )
+        return
+    groups = {s: g for s, g in suite_groups(recipe).items() if curve.suites is None or s in curve.suites}
+    known = [VALIDATION_LOSS, *groups, *dict.fromkeys(groups.values()), AGGREGATE]
+    if pruner.metric not in known:
+        yield f"{where} is not scored by evaluation.curve; {did_you_mean(pruner.metric, known)}"
+    unjudged = {
+        s.name for s in recipe.evaluation.suites if isinstance(s, BabyLMSuite) and s.task in WITHOUT_RIGHT_ANSWERS
+    }
+    for suite in groups:
+        if suite in unjudged and pruner.metric in (suite, groups[suite], AGGREGATE):
+            yield (
+                f"{where}: answers of {suite} are neither right nor wrong, so its curve cannot be divided into "
+                f"selection and final data; name another metric, or leave {suite} out of evaluation.curve.suites"
+            )
 
 
 def _replicate_faults(design: StudyDesign) -> Iterator[str]:

@@ -6,6 +6,7 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from optuna.trial import Trial, TrialState
@@ -16,6 +17,7 @@ from ablab.runner.progress import View
 from ablab.search.checkpoints import Watch
 from ablab.search.fresh import judge_fresh
 from ablab.search.halves import load_half, value
+from ablab.search.looks import score_at
 from ablab.search.outcome import Outcome, TrialRow, best_of, copies_at_end
 from ablab.search.points import drawn
 from ablab.search.prepare import PreparedStudy, design_of
@@ -174,7 +176,7 @@ class Search:
         with self.bench.recorded(title, design_of(arm, recipe, design.replicates), {arm: resolved}) as one:
             before = self._spent(trial)
             self.storage.note(trial, **{EXECUTIONS: [*trial.user_attrs.get(EXECUTIONS, ()), one.record.id]})
-            watch = Watch(self.storage, trial, design, self._best)
+            watch = Watch(self.storage, trial, design, self._best, partial(score_at, one, arm))
             values: list[list[float]] = []
             try:
                 values = self._replicates(trial, arm, one, watch)

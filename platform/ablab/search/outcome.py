@@ -36,7 +36,7 @@ class TrialRow:
     """Why it failed, or why it was stopped."""
     executions: tuple[str, ...] = ()
     checkpoints: Mapping[int, Mapping[int, float]] = field(default_factory=dict)
-    """Validation losses in nats of its trainings: replicate -> step -> loss."""
+    """What the checkpoint pruner looks at: replicate -> step -> validation loss in nats, or score in %."""
     began_ms: int = 0
     ended_ms: int | None = None
 

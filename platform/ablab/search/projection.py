@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ablab.search.checkpoints import LOSS
 from ablab.search.outcome import Judged, Outcome, outcome_json
+from ablab.search.spec import VALIDATION_LOSS
 from ablab.search.stored import StoredStudy
 from ablab.spec.canonical import canonical_json
 from ablab.store.files import write_json
@@ -33,6 +35,7 @@ def study_view(stored: StoredStudy, folder: Path, *, ended: bool) -> StudyView:
     """What MLflow shows. folder: of its files. ended: whether or not trials are running, this command has ended."""
     data = outcome_json(stored.outcome)
     metrics, rows = data["metrics"], [row for row in data["rows"] if row["state"] != "waiting"]
+    watched = _watched(stored.design)
     files = [folder / OUTCOME, *sorted((folder / FIGURES).glob("*.png"))]
     return StudyView(
         id=stored.name,
@@ -45,7 +48,7 @@ def study_view(stored: StoredStudy, folder: Path, *, ended: bool) -> StudyView:
         status="running" if not ended else "finished" if data["winners"] else "interrupted",
         started_ms=min((row["began_ms"] for row in rows), default=0),
         finished_ms=max((row["ended_ms"] or 0 for row in rows), default=0) if ended else None,
-        trials=tuple(_trial(row, metrics, row["number"] in data["best"]) for row in rows),
+        trials=tuple(_trial(row, metrics, watched, row["number"] in data["best"]) for row in rows),
         params={"objectives": ", ".join(f"{d} {m}" for d, m in zip(data["directions"], metrics, strict=True))},
         metrics=_parent_metrics(data),
         artifacts={str(file.relative_to(folder)): file for file in files},
@@ -67,7 +70,13 @@ def outcome_line(outcome: Outcome) -> str:
     return ("the base is the best: " if outcome.base_is_best() else "") + "; ".join(words)
 
 
-def _trial(row: Mapping[str, Any], metrics: list[str], best: bool) -> TrialView:
+def _watched(design: Mapping[str, Any]) -> str:
+    """What its checkpoints are told by: the pruner's suites, else the validation loss."""
+    metric = design.get("checkpoint_pruner", {}).get("metric")
+    return LOSS if metric in (None, VALIDATION_LOSS) else f"score/{metric}"
+
+
+def _trial(row: Mapping[str, Any], metrics: list[str], watched: str, best: bool) -> TrialView:
     tags = {"ablab.state": row["state"], "ablab.identity": row["identity"], "ablab.best": "yes" if best else "no"}
     more = {"ablab.cause": row["cause"], "ablab.executions": " ".join(row["executions"])}
     if row["duplicate_of"] is not None:
@@ -76,7 +85,7 @@ def _trial(row: Mapping[str, Any], metrics: list[str], best: bool) -> TrialView:
         number=row["number"],
         params={path: canonical_json(value) for path, value in row["edits"].items()},
         values=dict(zip(metrics, row["values"] or (), strict=False)),
-        curves=_curves(row, metrics),
+        curves=_curves(row, metrics, watched),
         metrics={"cost/seconds": row["seconds"], "cost/stages": float(row["computed"])},
         status=STATUS[row["state"]],
         started_ms=row["began_ms"],
@@ -85,15 +94,15 @@ def _trial(row: Mapping[str, Any], metrics: list[str], best: bool) -> TrialView:
     )
 
 
-def _curves(row: Mapping[str, Any], metrics: list[str]) -> dict[str, tuple[tuple[int, float], ...]]:
-    """Values by replicate, and validation losses of every replicate by step."""
+def _curves(row: Mapping[str, Any], metrics: list[str], watched: str) -> dict[str, tuple[tuple[int, float], ...]]:
+    """Values by replicate, and what was watched of every replicate by step."""
     by_replicate = {
         f"replicate/{metric}": tuple((position, values[index]) for position, values in enumerate(row["replicates"]))
         for index, metric in enumerate(metrics)
     }
     by_step = {
-        f"validation_loss_nats/replicate-{int(position) + 1}": tuple((int(s), loss) for s, loss in losses.items())
-        for position, losses in row["checkpoints"].items()
+        f"{watched}/replicate-{int(position) + 1}": tuple((int(step), value) for step, value in values.items())
+        for position, values in row["checkpoints"].items()
     }
     return by_replicate | by_step
 

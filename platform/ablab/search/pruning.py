@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from ablab.search.halves import is_loss
 from ablab.search.outcome import TrialRow
-from ablab.search.spec import Objective
+from ablab.search.spec import Behind, Objective
 
 
 def clearly_worse(objective: Objective, values: Sequence[float], best: TrialRow, margin: float) -> str:
@@ -30,15 +30,19 @@ def clearly_worse(objective: Objective, values: Sequence[float], best: TrialRow,
     )
 
 
-def behind(position: int, step: int, loss_nats: float, best: TrialRow, margin: float) -> str:
-    """Why, in words; empty where it is not, or where the best trial has no loss at this step of this replicate."""
+def behind(position: int, step: int, value: float, best: TrialRow, pruner: Behind) -> str:
+    """Why, in words; empty where it is not, or where the best trial has no value at this step of this replicate.
+
+    value: validation loss in nats, or the score of the pruner's suites in %.
+    """
     other = best.checkpoints.get(position, {}).get(step)
     if other is None:
         return ""
-    worse = 100.0 * math.expm1(loss_nats - other)  # of perplexities
-    if worse <= margin:
+    worse = 100.0 * math.expm1(value - other) if pruner.is_loss else other - value  # of perplexities, or points
+    if worse <= pruner.margin:
         return ""
-    return (
-        f"validation perplexity {math.exp(loss_nats):.4g} is {worse:.2g} % worse than that of trial {best.number} at "
-        f"this step (margin {margin:g})"
-    )
+    if pruner.is_loss:
+        found = f"validation perplexity {math.exp(value):.4g} is {worse:.2g} % worse than"
+    else:
+        found = f"{pruner.metric} {value:.4g} is {worse:.2g} points below"
+    return f"{found} that of trial {best.number} at this step (margin {pruner.margin:g})"

@@ -58,9 +58,9 @@ def _row(trial: FrozenTrial, space: Space, retried: Mapping[int, int]) -> TrialR
 
 
 def checkpoints_of(trial: FrozenTrial | Trial) -> dict[int, dict[int, float]]:
-    """Validation losses: replicate -> step -> loss. JSON knows no numbers as names."""
+    """What was measured at checkpoints: replicate -> step -> value. JSON knows no numbers as names."""
     stored = trial.user_attrs.get(CHECKPOINTS, {})
-    return {int(r): {int(step): float(loss) for step, loss in losses.items()} for r, losses in stored.items()}
+    return {int(r): {int(step): float(value) for step, value in values.items()} for r, values in stored.items()}
 
 
 def _ms(moment: datetime | None) -> int | None:

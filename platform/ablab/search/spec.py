@@ -107,18 +107,33 @@ class Wilcoxon(Spec):
 Pruner = Annotated[NoPruning | ClearlyWorse | Wilcoxon, Field(discriminator="kind")]
 
 
-class Behind(Spec):
+VALIDATION_LOSS = "validation-loss"
+
+
+class AtCheckpoints(Spec):
+    """What rules at checkpoints have in common."""
+
+    metric: str = Field(default=VALIDATION_LOSS, json_schema_extra=INERT)
+    """What is looked at: `validation-loss`, of which less is better, or of the recipe's learning curve a suite, a group
+    or `aggregate`, of which more is better, on selection data."""
+
+    @property
+    def is_loss(self) -> bool:
+        return self.metric == VALIDATION_LOSS
+
+
+class Behind(AtCheckpoints):
     """Stop a training that is worse than the best trial's by more than a margin: same replicate, same step."""
 
     kind: Literal["behind"] = "behind"
     margin: Annotated[float, Field(ge=0.0)]
-    """Of the validation perplexity, in %."""
+    """Of the validation perplexity in %; of suites in points."""
     after: Positive
     """Steps that every training has."""
 
 
-class Median(Spec):
-    """Optuna's `MedianPruner`: stop where the lowest loss so far is above the median of complete trials at this step.
+class Median(AtCheckpoints):
+    """Optuna's `MedianPruner`: stop where the best value so far is worse than the median of complete trials there.
 
     It looks at the first replicate.
     """
@@ -130,7 +145,7 @@ class Median(Spec):
     """Steps that every training has."""
 
 
-class Hyperband(Spec):
+class Hyperband(AtCheckpoints):
     """Optuna's `HyperbandPruner` (Li et al. 2018, asynchronous). It looks at the first replicate."""
 
     kind: Literal["hyperband"] = "hyperband"
@@ -169,7 +184,7 @@ class StudyDesign(Spec):
     pruner: Pruner
     """Between replicates, by the objective."""
     checkpoint_pruner: CheckpointPruner = Field(default=NoPruning(), json_schema_extra=INERT)
-    """Inside the trainings of a trial, at their checkpoints, by the validation loss."""
+    """Inside the trainings of a trial, at their checkpoints."""
     budget: Budget = Field(json_schema_extra=EXECUTION)
     """May be raised later: more trials go on with the same search."""
     replicates: tuple[Replicate, ...] = Field(min_length=1)
@@ -183,7 +198,7 @@ class StudyDesign(Spec):
 
     @property
     def row_by_step(self) -> bool:
-        """Optuna keeps one row of values per trial: losses of the first replicate by step, else values by replicate."""
+        """Optuna keeps one row of values per trial: of the first replicate by step, else of replicates by position."""
         by_step = not isinstance(self.checkpoint_pruner, NoPruning) and not isinstance(self.pruner, Wilcoxon)
         return len(self.objectives) == 1 and by_step
 
