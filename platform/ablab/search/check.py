@@ -143,12 +143,12 @@ def _objective_faults(design: StudyDesign) -> Iterator[str]:
                 f"and cannot be divided into selection and final data; name one of {', '.join(RIGHT_OR_WRONG)}, or "
                 "leave the suite out"
             )
-        if not isinstance(suite, MicroworldSuites | BabyLMSuite):
-            continue  # of others it shows when they are scored
-        if suite.items_per_task is not None and suite.items_per_task < least:
+        field = "limit" if isinstance(suite, LmEvalTasks) else "items_per_task"
+        taken = getattr(suite, field)
+        if taken is not None and taken < least:
             name = "microworld" if isinstance(suite, MicroworldSuites) else suite.name
             yield (
-                f"evaluation.suites: items_per_task={suite.items_per_task} of {name} must be at least {least}, so that "
+                f"evaluation.suites: {field}={taken} of {name} must be at least {least}, so that "
                 "every task has selection and final items; raise it"
             )
 
