@@ -3,7 +3,8 @@
 Probit studies of two arms on tasks of items: a model of seed r answers item i rightly when
 ability + difficulty[i] + reaction[arm, i] + seed[arm, r] + noise[arm, r, i] > 0. Every study draws new items and new
 seeds; the truth is the difference of the arms' expected accuracy. Regimes differ in what dominates. Where rows share
-stories, difficulty, reaction and half of the noise are the story's.
+stories, difficulty, reaction and half of the noise are the story's. Where no answer is right or wrong, models are
+scored as evaluations are (`experiments.benchmarks.coverage_scores`). All of it takes some eight minutes of one core.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 from ablab.analysis.crossed import MeanSquares, mean_squares, new_items_and_replicates, new_replicates
 from ablab.analysis.students import mixed_quantile, t_quantile, two_sided
 from ablab.analysis.units import Units, units_of
+from experiments.benchmarks.coverage_scores import SUITES, score_coverage
 
 Array = NDArray[np.float64]
 Bounds = Callable[[Array, MeanSquares], Array]
@@ -163,6 +165,7 @@ BOOTSTRAP_METHODS: Mapping[str, Bounds] = {
     "crossed bootstrap, corrected": bootstrap_corrected,
 }
 BOOTSTRAP_STUDIES = 500  # at most: they take a hundred times as long
+SCORED_SHARE = {"wug": 0.25, "reading": 0.1}  # of the studies: every model of theirs is scored
 MORE_STUDIES = 4  # times as many for the other methods' coverage, which is quick
 
 
@@ -282,39 +285,66 @@ def measure(studies: int, seed: int) -> dict[str, Any]:
         for r in REPLICATES
         for by in (True, False)
     ]
+    scores = [
+        {
+            "regime": name,
+            "replicates": r,
+            "suite": suite,
+            **score_coverage(suite, name, r, _scored(studies, suite), seed),
+        }
+        for name in REGIMES
+        for r in REPLICATES
+        for suite in SUITES
+    ]
     settings = {
         "studies": studies,
         "interval_studies": MORE_STUDIES * studies,
         "bootstrap_studies": min(studies, BOOTSTRAP_STUDIES),
+        "scored_studies": {suite: _scored(studies, suite) for suite in SUITES},
         "seed": seed,
     }
-    return {**settings, "intervals": intervals, "beside": beside, "stories": stories, "false_positives": errors}
+    found = {"intervals": intervals, "beside": beside, "stories": stories, "scores": scores, "false_positives": errors}
+    return settings | found
+
+
+def _scored(studies: int, suite: str) -> int:
+    return max(1, round(SCORED_SHARE[suite] * studies))
 
 
 def tables(result: Mapping[str, Any]) -> str:
     """Markdown: coverage by method and regime, then false positives; R = 2 / 3 / 5 / 10."""
-    lines = ["| method | " + " | ".join(REGIMES) + " |", "|---" * (len(REGIMES) + 1) + "|"]
-    cells = {(i["method"], i["regime"], i["replicates"]): i["coverage"] for i in result["intervals"]}
-    for method in (*METHODS, *BOOTSTRAP_METHODS):
-        row = [" / ".join(f"{cells[method, regime, r]:.1f}" for r in REPLICATES) for regime in REGIMES]
-        lines.append(f"| {method} | " + " | ".join(row) + " |")
-    lines += ["", "| half without right answers, sd | " + " | ".join(REGIMES) + " |", "|---" * (len(REGIMES) + 1) + "|"]
-    halves = {(b["noise"], b["regime"], b["replicates"]): b["coverage"] for b in result["beside"]}
-    for noise in BESIDE:
-        row = [" / ".join(f"{halves[noise, regime, r]:.1f}" for r in REPLICATES) for regime in REGIMES]
-        lines.append(f"| {noise:g} points | " + " | ".join(row) + " |")
-    lines += ["", "| 60 stories | " + " | ".join(REGIMES) + " |", "|---" * (len(REGIMES) + 1) + "|"]
-    told_of = {(s["clustered"], s["regime"], s["replicates"]): s["coverage"] for s in result["stories"]}
-    for by, label in ((True, "clustered"), (False, "rows as if independent")):
-        row = [" / ".join(f"{told_of[by, regime, r]:.1f}" for r in REPLICATES) for regime in REGIMES]
-        lines.append(f"| {label} | " + " | ".join(row) + " |")
+    methods = {method: _cells(result["intervals"], method=method) for method in (*METHODS, *BOOTSTRAP_METHODS)}
+    beside = {f"{noise:g} points": _cells(result["beside"], noise=noise) for noise in BESIDE}
+    labels = {True: "clustered", False: "rows as if independent"}
+    stories = {label: _cells(result["stories"], clustered=by) for by, label in labels.items()}
+    scores = {
+        f"{suite}, {label}": _cells(result["scores"], value, suite=suite)
+        for suite in SUITES
+        for value, label in (("coverage", "new items"), ("these items", "as if for these items"))
+    }
     names = [name for name in result["false_positives"][0] if name not in ("regime", "replicates")]
-    lines += ["", "| false positives in % | " + " | ".join(REGIMES) + " |", "|---" * (len(REGIMES) + 1) + "|"]
-    errors = {(e["regime"], e["replicates"]): e for e in result["false_positives"]}
-    for name in names:
-        row = [" / ".join(f"{errors[regime, r][name]:.1f}" for r in REPLICATES) for regime in REGIMES]
-        lines.append(f"| {name} | " + " | ".join(row) + " |")
-    return "\n".join(lines)
+    errors = {name: _cells(result["false_positives"], name) for name in names}
+    return "\n\n".join(
+        [
+            _table("method", methods),
+            _table("half without values of items, sd", beside),
+            _table("60 stories", stories),
+            _table("pseudo-values", scores),
+            _table("false positives in %", errors),
+        ]
+    )
+
+
+def _cells(found: Sequence[Mapping[str, Any]], value: str = "coverage", **which: Any) -> list[str]:
+    """Of every regime the value of those entries that have `which`, by number of replicates."""
+    chosen = [entry for entry in found if all(entry[name] == wanted for name, wanted in which.items())]
+    of = {(entry["regime"], entry["replicates"]): entry[value] for entry in chosen}
+    return [" / ".join(f"{of[regime, r]:.1f}" for r in REPLICATES) for regime in REGIMES]
+
+
+def _table(head: str, rows: Mapping[str, Sequence[str]]) -> str:
+    lines = [f"| {head} | " + " | ".join(REGIMES) + " |", "|---" * (len(REGIMES) + 1) + "|"]
+    return "\n".join([*lines, *(f"| {name} | " + " | ".join(cells) + " |" for name, cells in rows.items())])
 
 
 def main() -> None:
