@@ -88,6 +88,22 @@ def test_every_suite_is_taken_at_its_own_best_step(
     assert (found.selection, found.step) == ("oracle", None)
 
 
+def test_the_best_step_keeps_the_stories_of_the_items_that_the_curve_holds(
+    write_curve: Callable[..., Path], write_result: Callable[..., Path], random_answers: Callable[..., Any]
+) -> None:
+    """Two rows of a suite with the same number share a story; of the judged evaluation every row is its own."""
+    by_step = [random_answers(seed) for seed in range(3)]
+    directory = write_curve(by_step)
+    table = pq.read_table(directory / "items.parquet")
+    stories = [f"{row['suite']}/#{int(row['item'].rpartition('/')[2]) // 2}" for row in table.to_pylist()]
+    pq.write_table(table.append_column("cluster", pa.array(stories)), directory / "items.parquet")
+    found = best_of(load_curve(directory), load_result(write_result(by_step[-1])))
+    told = [f"{i.split('/')[0]}/#{int(i.rpartition('/')[2]) // 2}" for i in found.items.tolist()]
+    assert (
+        len({*zip(told, found.clusters.tolist(), strict=True)}) == len(set(told)) == len(set(found.clusters.tolist()))
+    )
+
+
 def test_oracle_scores_are_never_below_held_out_ones_and_the_study_bootstrap_is_of_the_best_items(
     comparison: Comparison,
 ) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ablab.analysis.results import read_json, read_table, task_starts
+from ablab.analysis.results import clustered, numbered, read_json, read_table, task_starts
 from ablab.errors import InputError
 
 COLUMNS = ("step", "item", "suite", "task", "correct")
@@ -26,7 +27,7 @@ class CurveSuite:
 
 @dataclass(frozen=True, eq=False)
 class CurveResult:
-    """S steps, I items ordered by suite, task and id."""
+    """S steps, I items ordered by suite, task, cluster and id."""
 
     directory: Path
     steps: tuple[int, ...]
@@ -34,6 +35,8 @@ class CurveResult:
     items: NDArray[np.str_]
     of_suite: NDArray[np.str_]
     tasks: NDArray[np.str_]
+    clusters: NDArray[np.int64]
+    """Equal numbers share a story, as in `ReplicateResult`."""
     correct: NDArray[np.bool_]
     """[S, I]; False where no answer is right or wrong."""
     unjudged: frozenset[str]
@@ -64,9 +67,13 @@ def load_curve(directory: Path) -> CurveResult:
         }
     except (KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{directory / 'result.json'} is no learning curve ({error!r}); compute it again") from error
-    order = ("step", "suite", "task", "item")
-    table = read_table(directory / "items.parquet", COLUMNS).sort_by([(name, "ascending") for name in order])
-    columns = {name: np.asarray(table[name].to_pylist(), dtype=np.str_) for name in ("item", "suite", "task")}
+    order = ("step", "suite", "task", "cluster", "item")
+    table = clustered(read_table(directory / "items.parquet", COLUMNS, optional=("cluster",)))
+    table = table.sort_by([(name, "ascending") for name in order])
+    columns: dict[str, NDArray[Any]] = {
+        name: np.asarray(table[name].to_pylist(), dtype=np.str_) for name in ("item", "suite", "task")
+    }
+    columns["cluster"] = numbered(table["cluster"])
     count = len(table) // max(len(steps), 1)
     found = np.asarray(table["step"].to_pylist(), dtype=np.int64)
     whole = np.array_equal(found, np.repeat(np.sort(np.asarray(steps, np.int64)), count))
@@ -85,6 +92,7 @@ def load_curve(directory: Path) -> CurveResult:
         items=first["item"],
         of_suite=first["suite"],
         tasks=first["task"],
+        clusters=first["cluster"],
         correct=correct.reshape(len(steps), count),
         unjudged=unjudged,
     )

@@ -46,6 +46,7 @@ def best_of(curve: CurveResult, judged: ReplicateResult) -> ReplicateResult:
         items=curve.items,
         suites=curve.of_suite,
         tasks=curve.tasks,
+        clusters=curve.clusters,
         answers=curve.correct[at_I, np.arange(len(at_I))].astype(np.float64),
         scores=scores,
         step=None,

@@ -187,19 +187,27 @@ def _read_items(path: Path) -> dict[str, NDArray[Any]]:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    table = read_table(path, ("item", "suite", "task", "correct"), optional=("cluster", "pseudo_value"))
-    if "cluster" not in table.column_names:
-        table = table.append_column("cluster", table["item"])
+    table = clustered(read_table(path, ("item", "suite", "task", "correct"), optional=("cluster", "pseudo_value")))
     if "pseudo_value" not in table.column_names:
         table = table.append_column("pseudo_value", pa.nulls(len(table), pa.float64()))
     table = table.sort_by([(name, "ascending") for name in ("suite", "task", "cluster", "item")])
     columns = {name: np.asarray(table[name].to_pylist(), dtype=np.str_) for name in ("item", "suite", "task")}
     answers = pc.coalesce(table["correct"].cast(pa.float64()), table["pseudo_value"], pa.scalar(math.nan))
     return columns | {
-        "cluster": np.asarray(table["cluster"].combine_chunks().dictionary_encode().indices, dtype=np.int64),
+        "cluster": numbered(table["cluster"]),
         "answer": np.asarray(answers.combine_chunks(), dtype=np.float64),
         "unjudged": np.asarray(table["correct"].is_null().combine_chunks(), dtype=np.bool_),
     }
+
+
+def clustered(table: Any) -> Any:
+    """Items with their clusters, where an earlier revision wrote none: each is its own."""
+    return table if "cluster" in table.column_names else table.append_column("cluster", table["item"])
+
+
+def numbered(clusters: Any) -> NDArray[np.int64]:
+    """A number for every cluster of a column, in the order of its rows."""
+    return np.asarray(clusters.combine_chunks().dictionary_encode().indices, dtype=np.int64)
 
 
 def _without_items(columns: Mapping[str, NDArray[Any]], scores: Mapping[str, SuiteScore]) -> frozenset[str]:
