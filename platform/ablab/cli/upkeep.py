@@ -57,7 +57,7 @@ def publish(arguments: argparse.Namespace) -> None:
     """Publish every recorded execution, oldest first, and every study; faults of the study database are told last."""
     from ablab.runner.publisher import publish_execution
     from ablab.search.publisher import publish_study
-    from ablab.tracking import Tracker
+    from ablab.tracking import Tracker, model_name
 
     settings = load_settings()
     store = open_store(settings)
@@ -70,7 +70,9 @@ def publish(arguments: argparse.Namespace) -> None:
     chosen = [r for r in records if arguments.name in (None, r.ablation)]
     tracker = Tracker.of(settings)
     chosen_studies = [one for one in studies if arguments.name in (None, one.study)]
-    tracker.check(*{r.ablation: None for r in chosen}, *{one.experiment: None for one in chosen_studies})
+    models = {model_name(r.ablation, r.scale, arm): None for r in chosen for arm in r.roles}
+    experiments = dict.fromkeys([*(r.ablation for r in chosen), *(one.experiment for one in chosen_studies)])
+    tracker.check(*experiments, models=models)
     runs, trials = [], []
 
     def say(line: str) -> None:

@@ -24,7 +24,7 @@ from ablab.spec.placement import Numerics, Placement, training_faults
 from ablab.spec.recipe import Recipe
 from ablab.store import Store
 from ablab.store.store import check_writable
-from ablab.tracking import Tracker
+from ablab.tracking import Tracker, model_name
 
 QUIET_S = 2.0  # of reading texts before a word is said of it
 
@@ -104,6 +104,7 @@ def prepare(
         if purpose == "run":
             check_machine(placement)
     missing: list[str] = []
+    models: list[str] = []
     with collecting(faults):
         chosen = resolve_name(settings.project, name)
         design = _design(chosen.ablation, scale, edits)
@@ -111,6 +112,7 @@ def prepare(
             raise InputError(found)
         faults += _placement_faults(design, placement.numerics) if placement else []
         part = (part or Part()).checked(design)
+        models = [model_name(chosen.ablation.name, scale, arm) for arm in part.arms or design.arm_names()]
         with resolver_of(settings) as resolver:
             recipes, missing = resolve_design(design, resolver, part.arms)
         if purpose != "plan":
@@ -120,7 +122,7 @@ def prepare(
         if purpose != "plan":
             check_writable(store.root if not faults else _nearest(store.root))
     if purpose == "run":
-        _reach(settings, name.partition("@")[0], faults)
+        _reach(settings, name.partition("@")[0], models, faults)
     if faults:
         raise InputError(faults)
     plan = make_plan(design, recipes, store, placement.numerics, part.replicates if part else None)
@@ -154,14 +156,14 @@ def _design(ablation: Ablation, scale: str, edits: Mapping[str, Any]) -> Design:
     raise InputError(faults)
 
 
-def _reach(settings: Settings, ablation: str, faults: list[str]) -> None:
+def _reach(settings: Settings, ablation: str, models: list[str], faults: list[str]) -> None:
     """Registry and tracking, before work. Beside other faults no database is created."""
     with collecting(faults):
         path = Database(settings.registry_url).path
         if not faults or path is None or path.exists():
             open_registry(settings.registry_url).close()
     with collecting(faults):
-        Tracker.of(settings).check(ablation)
+        Tracker.of(settings).check(ablation, models=models)
 
 
 def _nearest(folder: Path) -> Path:

@@ -12,6 +12,7 @@ import os
 import sqlite3
 from collections.abc import Callable, Collection, Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -31,9 +32,10 @@ QUIET = {
 """Environment of every process that imports mlflow; what the user has set stays."""
 
 CHECK_SECONDS = 5
-CHECKED_TAG = "ablab.checked"  # of an experiment on a server: written to find out whether it can be written
+CHECKED_TAG = "ablab.checked"  # never written: who is let remove a tag that is not there may write
 REFUSALS = ("UNAUTHENTICATED", "PERMISSION_DENIED", "CUSTOMER_UNAUTHORIZED")
 SERVERS = ("http", "https", "databricks")
+LOGIN = "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD to a user who may write there"
 DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 
 
@@ -98,6 +100,11 @@ def failing_as_run_error(uri: str) -> Iterator[None]:
     try:
         yield
     except (mlflow.MlflowException, sqlalchemy.exc.SQLAlchemyError, OSError) as error:
+        if isinstance(error, mlflow.MlflowException) and _is_refusal(error):
+            raise RunError(
+                f"MLflow at {redact(uri)} refuses to be written by {_user()}: {redact_in(str(error), uri)}",
+                f"Results are safe in the store; {LOGIN}, and run `ablab publish`.",
+            ) from error
         raise RunError(
             f"MLflow at {redact(uri)} failed: {redact_in(str(error), uri)}",
             "Results are safe in the store; run `ablab publish` when MLflow works again.",
@@ -106,19 +113,25 @@ def failing_as_run_error(uri: str) -> Iterator[None]:
 
 def created_once(create: Callable[[], Any]) -> Any | None:
     """What `create` returns, or None when it exists already: made before, or by another process just now."""
+    return _unless("RESOURCE_ALREADY_EXISTS", create)
+
+
+def _unless(code: str, request: Callable[[], Any]) -> Any | None:
+    """What the request returns, or None where MLflow answers with that error."""
     mlflow = load_mlflow()
     try:
-        return create()
+        return request()
     except mlflow.MlflowException as error:
-        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+        if error.error_code != code:
             raise
         return None
 
 
-def check(uri: str, experiments: Collection[str] = ()) -> None:
+def check(uri: str, experiments: Collection[str] = (), models: Collection[str] = ()) -> None:
     """Raises `InputError` (redacted URI, cause, remedy) when MLflow cannot be used. Takes a few seconds at most.
 
-    experiments: names; of a server, those that are there must be writable.
+    experiments, models: names; of a server, those that are there must be writable. Nothing is written to find out, but
+    where a server does not say whether a model is there: then it is registered now, without a version.
     """
     kind = scheme(uri)
     if kind not in (*SERVERS, *DATABASES):
@@ -129,7 +142,7 @@ def check(uri: str, experiments: Collection[str] = ()) -> None:
         )
     path = sqlite_path(uri)
     if kind in SERVERS:
-        cause = _server_fault(uri, experiments)
+        cause = _server_fault(uri, experiments, models)
     elif path is not None:
         cause = _sqlite_fault(path) or (_database_fault(uri) if path.exists() else None)
     else:
@@ -201,7 +214,7 @@ def _database_fault(uri: str) -> str | None:
     return None
 
 
-def _server_fault(uri: str, experiments: Collection[str]) -> str | None:
+def _server_fault(uri: str, experiments: Collection[str], models: Collection[str]) -> str | None:
     try:
         urlsplit(uri).port  # noqa: B018 (raises where the port or the host is none)
     except ValueError:  # whose words may hold a part of the password
@@ -210,33 +223,61 @@ def _server_fault(uri: str, experiments: Collection[str]) -> str | None:
     limits = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": str(CHECK_SECONDS)}
     before = {name: os.environ.get(name) for name in limits}
     os.environ.update(limits)  # mlflow reads them at every request and has no other way to be told
-    asked = "the list of experiments"
+    refused = []
     try:
         client = connect(uri)
-        client.search_experiments(max_results=1)
-        for name in experiments:
-            asked = f"experiment {name}"
-            found = client.get_experiment_by_name(name)
-            if found is not None:
-                client.set_experiment_tag(found.experiment_id, CHECKED_TAG, "writable")
-    except mlflow.MlflowException as error:
-        return _refused(error, asked) or str(error)
+        for asked, request in _requests(client, experiments, models):
+            try:
+                request()
+            except mlflow.MlflowException as error:
+                if not _is_refusal(error):
+                    return str(error)
+                refused.append(asked)
+                if "error code 401" in str(error):  # nobody whom the server knows: it refuses everything
+                    break
     finally:
         for name, value in before.items():
             if value is None:
                 del os.environ[name]
             else:
                 os.environ[name] = value
-    return None
+    return f"the server refuses {', '.join(refused)} to {_user()}; {LOGIN}" if refused else None
 
 
-def _refused(error: Any, asked: str) -> str | None:
-    """What a server says who wants another user, and what to set; None of every other failure."""
-    if not any(f"error code {status}" in str(error) for status in (401, 403)) and error.error_code not in REFUSALS:
-        return None
+def _requests(
+    client: Any, experiments: Collection[str], models: Collection[str]
+) -> Iterator[tuple[str, Callable[[], None]]]:
+    """What a server is asked, in words and as a call."""
+    yield "the list of experiments", lambda: client.search_experiments(max_results=1)
+    yield from ((f"experiment {name}", partial(_try_experiment, client, name)) for name in experiments)
+    yield from ((f"registered model {name}", partial(_try_model, client, name)) for name in models)
+
+
+def _try_experiment(client: Any, name: str) -> None:
+    """Raises what the server says where an experiment is there and may not be written."""
+    found = client.get_experiment_by_name(name)
+    if found is not None and found.lifecycle_stage == "active":
+        _unless("RESOURCE_DOES_NOT_EXIST", lambda: client.delete_experiment_tag(found.experiment_id, CHECKED_TAG))
+
+
+def _try_model(client: Any, name: str) -> None:
+    """The same of a registered model. One that may not even be read may be absent: then registering it is allowed."""
+    mlflow = load_mlflow()
+    try:
+        there = _unless("RESOURCE_DOES_NOT_EXIST", lambda: client.get_registered_model(name))
+    except mlflow.MlflowException as error:
+        if not _is_refusal(error) or created_once(lambda: client.create_registered_model(name)) is None:
+            raise
+        return
+    if there is not None:
+        client.delete_registered_model_tag(name, CHECKED_TAG)
+
+
+def _is_refusal(error: Any) -> bool:
+    """True where a server wants another user."""
+    return error.error_code in REFUSALS or any(f"error code {status}" in str(error) for status in (401, 403))
+
+
+def _user() -> str:
     user = os.environ.get("MLFLOW_TRACKING_USERNAME")
-    who = f"the user {user!r}" if user else "a user without a name"
-    return (
-        f"the server refuses {asked} to {who}; set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD to a user who "
-        "may write there"
-    )
+    return f"the user {user!r}" if user else "a user without a name"

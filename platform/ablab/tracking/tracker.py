@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator
+from collections.abc import Collection, Container, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,12 +60,13 @@ class Tracker:
         """The tracker that the settings name."""
         return cls(settings.tracking_uri, settings.artifacts)
 
-    def check(self, *ablations: str, writing: bool = True) -> None:
+    def check(self, *ablations: str, models: Collection[str] = (), writing: bool = True) -> None:
         """Raises `InputError` when MLflow cannot be used for these ablations; to be called before work.
 
-        writing: a server is asked as well whether this user may write. Who only reads writes nothing there.
+        models: registered models that will have versions. writing: a server is asked as well whether this user may
+        write.
         """
-        check(self.uri, (STAGES, *ablations) if writing else ())
+        check(self.uri, (STAGES, *ablations) if writing else (), models)
         if not is_server(self.uri):
             if set("%?") & set(str(self.artifacts.absolute())):
                 raise InputError(
