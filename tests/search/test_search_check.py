@@ -105,6 +105,10 @@ def test_tasks_too_small_to_be_divided_are_refused() -> None:
     suite = tiny().evaluation.suites[0].model_copy(update={"items_per_task": 7})
     recipe = tiny().model_copy(update={"evaluation": tiny().evaluation.model_copy(update={"suites": (suite,)})})
     assert any("must be at least 8" in fault for fault in faults(recipe=recipe))
+    tasks = LmEvalTasks(name="outside", group="reasoning", tasks=("places",), limit=7)
+    recipe = edit(tiny(), {"evaluation.suites": [*map(dump, tiny().evaluation.suites), dump(tasks)]})
+    (fault,) = faults(recipe=recipe)
+    assert "limit=7 of outside must be at least 8" in fault
 
 
 def test_all_faults_of_a_design_are_told_together() -> None:

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from ablab.analysis import ArmResults, paired_effect
 from ablab.errors import RunError
 from ablab.evaluate.items import SCHEMA as SCHEMA_OF_ITEMS
 from ablab.evaluate.metrics import spearman
@@ -21,14 +22,14 @@ ROWS = 22  # of a task: five blocks of four, and two rows
 LOSS = 4.0
 
 
-def judged(folder: Path, rows: int = ROWS) -> Judgement:
+def judged(folder: Path, rows: int = ROWS, answers: int = 1) -> Judgement:
     """An evaluation: answers follow from a generator, so that the halves differ; a suite of nonce words beside."""
-    rng = np.random.default_rng(1)
+    rng = np.random.default_rng(answers)
     items, tasks = [], {}
     for task in ("one", "two"):
-        answers = rng.random(rows) < 0.6
-        tasks[task] = {"score": 100.0 * float(answers.mean()), "items": rows}
-        items += [_item("pairs", task, row, bool(right), [-1.0, -2.0]) for row, right in enumerate(answers)]
+        given = rng.random(rows) < 0.6
+        tasks[task] = {"score": 100.0 * float(given.mean()), "items": rows}
+        items += [_item("pairs", task, row, bool(right), [-1.0, -2.0]) for row, right in enumerate(given)]
     log_probs = -rng.random((rows, 2))
     items += [_item("wug", "words", row, None, list(map(float, found))) for row, found in enumerate(log_probs)]
     ratios = rng.random(rows)
@@ -98,8 +99,23 @@ def test_a_suite_without_right_answers_is_divided_too(tmp_path: Path) -> None:
     whole = json.loads((made.evaluate / "result.json").read_text())["suites"]["wug"]["score"]
     selection, final = (value(load_half(made, half), "wug") for half in ("selection", "final"))
     assert len({selection, final, whole}) == 3
+    held = pq.read_table(made.evaluate / "items.parquet").to_pylist()
+    shares = {row["item"]: 1 / (1 + math.exp(row["log_probs"][1] - row["log_probs"][0])) for row in held}
+    ratios = [json.loads(line) for line in (made.suite / "wug" / "words.jsonl").read_text().splitlines()]
+    mine = [(shares[row["id"]], row["ratio"]) for row in ratios if int(row["id"].rpartition("/")[2]) // 4 % 2]
+    assert final == pytest.approx(100 * spearman(mine)), "computed again from the rows of the half"
     both = value(load_half(made, "final"), "reasoning")
     assert both == pytest.approx((final + value(load_half(made, "final"), "pairs")) / 2)
+
+
+def test_what_a_word_adds_to_a_half_is_that_of_the_half(tmp_path: Path) -> None:
+    one, other = (judged(tmp_path / name, answers=seed) for seed, name in ((1, "one"), (2, "other")))
+    found, base = load_half(one, "final"), load_half(other, "final")
+    for metric in ("wug", "reasoning"):
+        effect = paired_effect(ArmResults("one", (found,)), ArmResults("other", (base,)), metric)
+        assert effect is not None
+        assert effect.estimate == pytest.approx(value(found, metric) - value(base, metric), abs=1e-9)
+        assert effect.interval is not None
 
 
 def test_perplexity_is_of_validation_text_while_searching_and_of_test_text_at_the_end(tmp_path: Path) -> None:
