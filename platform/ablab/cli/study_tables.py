@@ -10,7 +10,7 @@ from ablab.cli.common import console, typed
 from ablab.runner.line import duration, quantity
 from ablab.search.outcome import Judged, Outcome, TrialRow
 from ablab.search.points import params_of
-from ablab.search.spec import Categorical, NoPruning, Range, StudyDesign
+from ablab.search.spec import Behind, Categorical, CheckpointPruner, ClearlyWorse, NoPruning, Pruner, Range, StudyDesign
 from ablab.spec.canonical import canonical_json
 from ablab.spec.edit import dump
 
@@ -40,15 +40,19 @@ def prunes(design: StudyDesign) -> str:
         return f"nothing: a study with {len(design.objectives)} objectives cannot prune"
     rules = []
     if not isinstance(design.checkpoint_pruner, NoPruning):
-        rules.append(
-            f"at checkpoints from step {design.checkpoint_pruner.after}, by {design.checkpoint_pruner.metric}: "
-            f"{canonical_json(dump(design.checkpoint_pruner))}"
-        )
+        rules.append(f"at checkpoints from step {design.checkpoint_pruner.after}: {_rule(design.checkpoint_pruner)}")
     if not isinstance(design.pruner, NoPruning):
-        rules.append(
-            f"after {design.pruner.after} of {len(design.replicates)} replicates: {canonical_json(dump(design.pruner))}"
-        )
+        rules.append(f"after {design.pruner.after} of {len(design.replicates)} replicates: {_rule(design.pruner)}")
     return "; ".join(rules) or "nothing: every trial runs every replicate"
+
+
+def _rule(pruner: Pruner | CheckpointPruner) -> str:
+    if isinstance(pruner, Behind):
+        what = "validation perplexity" if pruner.is_loss else pruner.metric
+        return f"{what} more than {pruner.margin:g} {'%' if pruner.is_loss else 'points'} behind the best trial's"
+    if isinstance(pruner, ClearlyWorse):
+        return f"more than {pruner.margin:g} points (perplexity: %) worse than the best trial on the same replicates"
+    return canonical_json(dump(pruner))
 
 
 def print_plan(prepared: PreparedStudy) -> None:
@@ -159,7 +163,7 @@ def _print_fresh(outcome: Outcome) -> None:
             others = ", ".join(map(str, winner.dominated_by))
             print(f"trial {winner.number} is no longer on the front: on final data trial {others} dominates it")
     if outcome.base_is_best():
-        print("The base itself is best so far: nothing that was searched beats it.")
+        print("Nothing beat the base: of all trials it is the best itself.")
         return
     values = {path: canonical_json(value) for winner in outcome.winners[:1] for path, value in winner.edits.items()}
     if len(outcome.winners) == 1:

@@ -56,18 +56,19 @@ def study_view(stored: StoredStudy, folder: Path, *, ended: bool) -> StudyView:
 
 
 def outcome_line(outcome: Outcome) -> str:
-    """'trial 7: perplexity 41.2 searched, 42.0 [41.1, 42.9] on fresh replicates'."""
+    """'trial 7: perplexity 41.2 searched, 42 [41, 43] on fresh replicates, against the base -1.2 % [-2, -0.4]'."""
     if not outcome.winners:
         return f"{len(outcome.rows)} trials so far"
+    same = outcome.base_is_best()
     words = []
     for winner in outcome.winners:
         judged = ", ".join(
             f"{one.metric} {one.searched:.4g} searched, {one.value:.4g} [{one.low:.4g}, {one.high:.4g}] "
-            "on fresh replicates"
+            "on fresh replicates" + ("" if same or not one.against_base else f", against the base {one.against_base}")
             for one in winner.judged
         )
         words.append(f"trial {winner.number}: {judged}")
-    return ("the base is the best: " if outcome.base_is_best() else "") + "; ".join(words)
+    return ("nothing beat the base, which is " if same else "") + "; ".join(words)
 
 
 def _watched(design: Mapping[str, Any]) -> str:

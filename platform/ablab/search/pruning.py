@@ -25,7 +25,7 @@ def clearly_worse(objective: Objective, values: Sequence[float], best: TrialRow,
     if worse <= margin:
         return ""
     return (
-        f"{objective.metric} {own:.4g} is {worse:.2g} {unit} worse than trial {best.number} on the same replicates "
+        f"{objective.metric} {own:.4g} is {worse:.1f} {unit} worse than trial {best.number} on the same replicates "
         f"(margin {margin:g})"
     )
 
@@ -42,7 +42,7 @@ def behind(position: int, step: int, value: float, best: TrialRow, pruner: Behin
     if worse <= pruner.margin:
         return ""
     if pruner.is_loss:
-        found = f"validation perplexity {math.exp(value):.4g} is {worse:.2g} % worse than"
+        found = f"validation perplexity {math.exp(value):.4g} is {worse:.1f} % worse than"
     else:
-        found = f"{pruner.metric} {value:.4g} is {worse:.2g} points below"
+        found = f"{pruner.metric} {value:.4g} is {worse:.1f} points below"
     return f"{found} that of trial {best.number} at this step (margin {pruner.margin:g})"
