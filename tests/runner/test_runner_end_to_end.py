@@ -44,7 +44,7 @@ def test_a_second_run_computes_nothing(finished_home: Path, home: Path) -> None:
     assert all(stage["state"] == "cached" for stage in plan_stages(home))
     done = run_tiny(home)
     assert done.returncode == 0, done.stderr
-    assert "0 of 51 stages to compute" in done.stdout
+    assert "0 of 52 stages to compute" in done.stdout
     assert stage_bytes(home) == stage_bytes(finished_home)
 
 
@@ -128,7 +128,7 @@ def test_publish_rebuilds_a_lost_mlflow_and_reindex_a_lost_registry(home: Path) 
     published = ablab(home, "publish")
     assert published.returncode == 0, published.stderr
     reindexed = ablab(home, "reindex")
-    assert "51 stages indexed" in reindexed.stdout, reindexed.stderr
+    assert "52 stages indexed" in reindexed.stdout, reindexed.stderr
     assert ablab(home, "publish", NAME).returncode == 0
 
 
@@ -140,7 +140,7 @@ def test_compare_and_status_tell_what_the_run_told(home: Path) -> None:
     assert [row["arm"] for row in told["corpora"]] == ["ancestral", "masked-only", "contrastive"]
     assert all(0.0 <= row["true_statements"] <= 1.0 and row["corpora"] == 2 for row in told["corpora"])
     rows = json.loads(ablab(home, "status", "--json").stdout)
-    assert rows[0]["stages"] == "51/51"
+    assert rows[0]["stages"] == "52/52"
     assert rows[0]["status"] == "finished"
     stages = json.loads(ablab(home, "status", rows[0]["execution"], "--json").stdout)
     assert {stage["state"] for stage in stages} == {"complete"}
@@ -163,4 +163,4 @@ def test_the_python_interface_returns_the_comparison(home: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", code], env=environment(home), cwd=ROOT, capture_output=True, text=True, check=False
     )
-    assert json.loads(done.stdout) == [0, 51, "real-only"], done.stderr
+    assert json.loads(done.stdout) == [0, 52, "real-only"], done.stderr

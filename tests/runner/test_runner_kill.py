@@ -24,6 +24,7 @@ ORDER = (
     "requests",
     "train",
     "select",
+    "manipulation",
     "generate",
     "evaluate",
     "describe",
@@ -103,7 +104,7 @@ def test_a_worker_that_dies_fails_its_stage_and_the_run_says_how_to_resume(finis
     os.kill(int(next(attempts.glob("*")).name.split("_")[1]), signal.SIGKILL)
     _, errors = process.communicate(timeout=300)
     assert process.returncode == 1
-    assert "1 of 51 stages failed" in errors
+    assert "1 of 52 stages failed" in errors
     assert "signal SIGKILL" in errors
     assert "the same command" in errors
     assert run_tiny(home).returncode == 0

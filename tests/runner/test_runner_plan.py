@@ -65,13 +65,14 @@ def test_arms_and_replicates_share_what_is_equal(plan: Plan) -> None:
         "train": trainings,
         "select": trainings + 1,  # and BAD
         "evaluate": trainings + 1,
+        "manipulation": 1,  # all arms of both replicates draw from one GOOD
         "generate": synthetic,
         "describe": 1 + synthetic,
         "tokens": 1 + synthetic,
     }
-    # real-only has 10 stages. With synthetic text come GOOD's training, selection and scores, the generated text, its
-    # description and tokens, and in contrastive BAD's selection and scores.
-    assert plan.stages_apart() == 2 * (10 + 16 + 16 + 18)
+    # real-only has 10 stages. With synthetic text come GOOD's training, selection and scores, the check between arms,
+    # the generated text, its description and tokens, and in contrastive BAD's selection and scores.
+    assert plan.stages_apart() == 2 * (10 + 17 + 17 + 19)
 
 
 def test_an_arm_that_is_repeated_with_the_same_seeds_adds_nothing(store: Store, plan: Plan) -> None:
@@ -89,7 +90,7 @@ def test_one_selection_of_good_serves_every_arm(plan: Plan) -> None:
         ("real-only", "select"),
         *((arm, "good_select") for arm in SYNTHETIC_ARMS),
     }
-    assert Counter(child.stage.kind for child in select.children) == {"evaluate": 1, "generate": 6}
+    assert Counter(child.stage.kind for child in select.children) == {"evaluate": 1, "manipulation": 1, "generate": 6}
 
 
 def test_inputs_stand_before_what_uses_them(plan: Plan) -> None:
@@ -120,10 +121,28 @@ def test_a_missing_result_calls_for_its_inputs_and_for_nothing_else(store: Store
     complete(store, *(p for p in plan.stages.values() if p.stage.kind in ("describe", "corpus", "suite")))
     again = plan_of(store)
     needed = {stage.key for stage in gone.stage.walk() if stage.kind not in ("corpus", "suite")}
-    assert {p.key for p in again.todo()} == needed
+    between_arms = of(again, "ancestral", "manipulation")
+    assert {p.key for p in again.todo()} == needed | {between_arms.key}
     assert of(again, "contrastive", "train").state == "unneeded"
     assert of(again, "contrastive", "train").why == "absent, and everything that used it is in the store"
     assert of(again, "real-only", "corpus").state == "cached"
+
+
+def test_corpora_are_begun_after_the_check_between_arms_which_is_called_for_by_nothing_else(
+    store: Store, plan: Plan
+) -> None:
+    between_arms = of(plan, "contrastive", "manipulation")
+    assert {of(plan, arm, "generate", r).key for arm in SYNTHETIC_ARMS for r in (0, 1)} == {
+        key for key, planned in plan.stages.items() if planned.after == {between_arms.key}
+    }
+    complete(store, *(planned for planned in plan.stages.values() if planned.stage.kind != "manipulation"))
+    assert list(plan_of(store).todo()) == []
+    assert of(plan_of(store), "contrastive", "manipulation").state == "unneeded"
+
+
+def test_points_of_a_study_need_not_differ(store: Store) -> None:
+    plan = make_plan(TINY, TINY.recipes(), store, Numerics(), between_arms=False)
+    assert all(planned.stage.kind != "manipulation" and not planned.after for planned in plan.stages.values())
 
 
 def test_interrupted_work_makes_a_stage_resumable(store: Store, plan: Plan) -> None:

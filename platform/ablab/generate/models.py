@@ -10,7 +10,7 @@ from pathlib import Path
 from ablab.errors import RunError
 from ablab.generate.text import Vocabulary
 from ablab.generate.weights import Architecture, read_architecture
-from ablab.spec.synthetic import AttentionDropout, EarlyCheckpoint, Synthetic
+from ablab.spec.synthetic import AttentionDropout, Distribution, EarlyCheckpoint, Synthetic
 
 
 @dataclass(frozen=True)
@@ -27,12 +27,12 @@ class Models:
     """With attention dropout, BAD is GOOD's checkpoint and this is p."""
 
 
-def find_models(inputs: Mapping[str, Path], synthetic: Synthetic) -> Models:
+def find_models(inputs: Mapping[str, Path], declared: Distribution) -> Models:
     """GOOD at its selected step, and BAD. An early BAD must be earlier (GOOD may be chosen at run time only)."""
     step = _selected(inputs["select"])
     good = _checkpoint(inputs["good"], "GOOD", step)
-    bad = synthetic.bad
-    if synthetic.decoding.strength == 0.0:
+    bad, strength = declared.bad, declared.decoding.strength
+    if strength == 0.0:
         return Models(good, step)
     if isinstance(bad, AttentionDropout):
         return Models(good, step, bad_step=step, dropout=bad.p)
@@ -40,7 +40,7 @@ def find_models(inputs: Mapping[str, Path], synthetic: Synthetic) -> Models:
         _check_earlier(bad.step, step)
         return Models(good, step, _checkpoint(inputs["good"], "BAD", bad.step), bad.step)
     if bad is None:
-        raise RunError(f"decoding.strength={synthetic.decoding.strength} needs a BAD model", "declare synthetic.bad")
+        raise RunError(f"decoding.strength={strength} needs a BAD model", "declare synthetic.bad")
     bad_step = _selected(inputs["bad_select"])
     return Models(good, step, _checkpoint(inputs["bad"], "BAD", bad_step), bad_step)
 

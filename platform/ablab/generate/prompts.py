@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -40,3 +41,17 @@ def chunked(text: str, words: int) -> Iterator[str]:
     for first in range(0, len(spans), words):
         last = min(first + words, len(spans)) - 1
         yield text[spans[first][0] : spans[last][1]]
+
+
+def read_contexts(corpus: Path, vocabulary: Vocabulary, count: int, length: int) -> list[list[int]]:
+    """Ids of real text from all over the seed split, `<s>` first: at most `count` texts of at most `length` ids.
+
+    Raises `RunError` where the split is empty.
+    """
+    texts = pq.read_table(corpus / "seed.parquet", columns=["text"]).column("text")
+    several = min(count, len(texts))
+    chosen = (texts[at * len(texts) // several].as_py() for at in range(several))
+    chunks = [chunk for text in chosen for chunk in islice(chunked(text, length), -(-count // several))][:count]
+    if not chunks:
+        raise RunError("the seed split holds no text", "raise corpus.seed_share")
+    return [encoding.ids[:length] for encoding in vocabulary.tokenizer.encode_batch_fast(chunks)]

@@ -23,6 +23,7 @@ FIXED_SECONDS = {
     "tokens": 0.5,
     "suite": 0.5,
     "requests": 1.0,
+    "manipulation": 1.0,
     "evaluate": 3.0,
     "curve": 1.0,
     "floor": 3.0,

@@ -27,6 +27,7 @@ WAIT_S = 0.2
 LOOK_AGAIN_S = 1.0  # at a stage that another process computes
 TORCH_KINDS = {
     "train": "ablab.train.stage",
+    "manipulation": "ablab.generate.manipulation",
     "generate": "ablab.generate.stage",
     "evaluate": "ablab.evaluate.stage",
     "curve": "ablab.evaluate.curve",

@@ -10,7 +10,8 @@ from ablab.analysis.report.tables import Table, to_html
 from ablab.runner.estimate import Estimate, estimate
 from ablab.spec.ablation import Design
 from ablab.spec.checkpoints import steps_needed
-from ablab.spec.lower import Lowered, lower
+from ablab.spec.lower import Lowered
+from ablab.spec.manipulation import ROLE, lower_arms, lower_design
 from ablab.spec.placement import Numerics
 from ablab.spec.recipe import Recipe
 from ablab.spec.stages import Stage
@@ -151,7 +152,9 @@ class Plan:
 
     def stages_apart(self) -> int:
         """How many stages the arms would need if nothing were shared."""
-        return sum(len(list(lowered.stages())) for arm in self.arms.values() for lowered in arm)
+        return sum(
+            len({stage.key for stage in lowered.roles.values()}) for arm in self.arms.values() for lowered in arm
+        )
 
     def totals(self) -> dict[str, float]:
         """Of the stages still to be computed: tokens, flops, bytes, hours of one device."""
@@ -205,16 +208,19 @@ def _html_row(planned: PlannedStage) -> tuple[str, ...]:
 
 
 def make_plan(
-    design: Design, recipes: Mapping[str, Recipe], store: Store, numerics: Numerics, replicates: int | None = None
+    design: Design,
+    recipes: Mapping[str, Recipe],
+    store: Store,
+    numerics: Numerics,
+    replicates: int | None = None,
+    between_arms: bool = True,
 ) -> Plan:
     """Lower the resolved recipes of arms for every replicate (or the first ones) and look into the store.
 
+    between_arms: the distributions of arms must differ before any of them is sampled; points of a study need not.
     Imports no library of a stage.
     """
-    arms = {
-        name: tuple(lower(recipe, replicate) for replicate in design.replicates_of(name)[:replicates])
-        for name, recipe in recipes.items()
-    }
+    arms = (lower_design if between_arms else lower_arms)(design, recipes, replicates)
     uses = _uses(arms)
     ordered = {stage.key: stage for arm in arms.values() for lowered in arm for stage in lowered.stages()}
     planned = {
@@ -230,6 +236,9 @@ def make_plan(
             for name, prepared in curve.stage.inputs.items():
                 if name != "train":
                     plan.wait(item.key, after=prepared.key)
+    for roles in (lowered.roles for of in arms.values() for lowered in of):
+        if ROLE in roles:
+            plan.wait(roles["generate"].key, after=roles[ROLE].key)
     for key, item in planned.items():
         if item.is_result:
             plan.demand(key, store)

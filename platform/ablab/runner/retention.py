@@ -15,6 +15,7 @@ from ablab.spec.ablation import Design
 from ablab.spec.base import build
 from ablab.spec.checkpoints import steps_needed
 from ablab.spec.lower import Lowered, lower
+from ablab.spec.manipulation import lower_design
 from ablab.store import Store
 from ablab.store.executions import Execution
 
@@ -95,12 +96,11 @@ def _add_version(needs: Needs, version: Pinned, resolver: Resolver) -> None:
                 f"{one.name}@{one.version} at {scale}: its stages cannot be named, because its data is not here: "
                 f"{faults[0]}{more}; of them only what recorded runs need is kept"
             )
-        for arm, recipe in recipes.items():
-            for replicate in design.replicates_of(arm):
-                for stage in lower(recipe, replicate).stages():
-                    needs.stages.add(stage.key)
-                    for name, steps in steps_needed(stage).items():
-                        needs.add_steps(stage.inputs[name].key, steps)
+        for lowered in (one for of in lower_design(design, recipes).values() for one in of):
+            for stage in lowered.stages():
+                needs.stages.add(stage.key)
+                for name, steps in steps_needed(stage).items():
+                    needs.add_steps(stage.inputs[name].key, steps)
 
 
 def _add_inputs(needs: Needs, store: Store) -> None:

@@ -59,7 +59,7 @@ class Bench:
     @contextmanager
     def recorded(self, title: str, design: Design, recipes: Mapping[str, Recipe]) -> Iterator[Evaluation]:
         """One recorded execution. recipes: resolved, by arm. How the block ends is how the execution ended."""
-        plan = make_plan(design, recipes, self.store, self.placement.numerics)
+        plan = make_plan(design, recipes, self.store, self.placement.numerics, between_arms=False)
         study = self.chosen.study
         prepared = Prepared(
             ablation=Ablation(
@@ -148,7 +148,7 @@ class Evaluation:
     def run(self, replicates: int | None = None, on_measured: Heard = unwatched) -> None:
         """Compute the first replicates of every arm (all of them by default). What `on_measured` raises ends it."""
         store, placement = self.bench.store, self.bench.placement
-        plan = make_plan(self.design, self.recipes, store, placement.numerics, replicates)
+        plan = make_plan(self.design, self.recipes, store, placement.numerics, replicates, between_arms=False)
         missing = [planned.key for planned in plan.stages.values() if not planned.is_in(store)]
         try:
             self.bench.execute(self.record, plan, on_measured)

@@ -18,10 +18,17 @@ def steps_needed(stage: Stage) -> dict[str, set[int]]:
     if stage.kind == "curve":
         return {"train": set(stage.params["steps"])}
     if stage.kind == "generate":
-        steps = _declared(stage.inputs["select"].params)
-        bad = stage.params["bad"] or {}
-        return {"good": steps | ({bad["step"]} if bad.get("kind") == "early-checkpoint" else set())}
+        return {"good": _of_good(stage.inputs["select"], stage.params["bad"])}
+    if stage.kind == "manipulation":
+        declared = enumerate(stage.params["distributions"])
+        return {f"good_{at}": _of_good(stage.inputs[f"select_{at}"], one["bad"]) for at, one in declared}
     return {}
+
+
+def _of_good(select: Stage, bad: Mapping[str, Any] | None) -> set[int]:
+    """Of GOOD's training, which may be that of an early BAD as well."""
+    steps = _declared(select.params)
+    return steps | {bad["step"]} if bad is not None and bad["kind"] == "early-checkpoint" else steps
 
 
 def _declared(select: Mapping[str, Any]) -> set[int]:

@@ -33,6 +33,9 @@ _KINDS = (
     StageKind("requests", 2, "ablab.evaluate.requests:build", "evaluation items as tokens"),
     StageKind("train", 3, "ablab.train.stage:train", "a model and its checkpoints"),
     StageKind("select", 1, "ablab.train.select:select", "which checkpoint of a run is used"),
+    StageKind(
+        "manipulation", 1, "ablab.generate.manipulation:manipulation", "how far the arms' distributions are apart"
+    ),
     StageKind("generate", 2, "ablab.generate.stage:generate", "a synthetic corpus"),
     StageKind("describe", 2, "ablab.corpora.describe:describe", "statistics of a corpus"),
     StageKind("evaluate", 5, "ablab.evaluate.stage:evaluate", "scores of a checkpoint, item by item"),

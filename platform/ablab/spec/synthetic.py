@@ -60,6 +60,13 @@ class Decoding(Spec):
     """True leaves the prompt in the text, as the study does."""
 
 
+class Distribution(Spec):
+    """What words are drawn from, beside GOOD."""
+
+    bad: Bad | None
+    decoding: Decoding
+
+
 class Prompts(Spec):
     """Prompts are the first tokens (with BOS) of chunks of the seed split; sequence s continues prompt s mod n."""
 
@@ -88,11 +95,9 @@ class NearDuplicates(Spec):
 Duplicates = Annotated[ExactDuplicates | NearDuplicates, Field(discriminator="kind")]
 
 
-class Synthetic(Spec):
+class Synthetic(Distribution):
     """One synthetic corpus."""
 
-    bad: Bad | None
-    decoding: Decoding
     prompts: Prompts
     tokens: Positive
     """Sampled tokens of the corpus (prompts not counted), rounded up to whole sequences."""
