@@ -60,5 +60,6 @@ def test_perplexity_is_worse_by_shares_and_upwards() -> None:
     best = row(0, (200.0,), replicates=((200.0,), (200.0,)))
     perplexity = Objective(metric="perplexity", direction="minimize")
     assert clearly_worse(perplexity, [208.0], best, margin=5.0) == ""
-    assert "6.0 % worse" in clearly_worse(perplexity, [212.0], best, margin=5.0)
+    assert "6 % worse" in clearly_worse(perplexity, [212.0], best, margin=5.0)
+    assert "123 % worse" in clearly_worse(perplexity, [446.2], best, margin=5.0)
     assert clearly_worse(perplexity, [100.0], best, margin=5.0) == ""

@@ -49,7 +49,7 @@ def test_the_runs_of_a_study_that_goes_on_are_those_of_its_end(tmp_path: Path) -
     assert ended["study"].data.metrics["winner/perplexity/fresh"] == 9.3
     assert ended["study"].data.metrics["winner/perplexity/low"] == 9.0
     first, *_ = ended["study"].data.tags["mlflow.note.content"].splitlines()
-    assert first == "trial 0: perplexity 9 searched, 9.3 [9, 9.6] on fresh replicates"
+    assert first == "trial 0: perplexity 9 searched, 9.3 [9, 9.6] on fresh replicates, against the base -1 % [-2, +0]"
     losses = connect(settings.tracking_uri).get_metric_history(
         ended["0"].info.run_id, "validation_loss_nats/replicate-1"
     )

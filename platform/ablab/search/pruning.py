@@ -25,8 +25,8 @@ def clearly_worse(objective: Objective, values: Sequence[float], best: TrialRow,
     if worse <= margin:
         return ""
     return (
-        f"{objective.metric} {own:.4g} is {worse:.1f} {unit} worse than trial {best.number} on the same replicates "
-        f"(margin {margin:g})"
+        f"{objective.metric} {own:.4g} is {_digits(worse)} {unit} worse than trial {best.number} "
+        f"on the same replicates (margin {margin:g})"
     )
 
 
@@ -42,7 +42,11 @@ def behind(position: int, step: int, value: float, best: TrialRow, pruner: Behin
     if worse <= pruner.margin:
         return ""
     if pruner.is_loss:
-        found = f"validation perplexity {math.exp(value):.4g} is {worse:.1f} % worse than"
+        found = f"validation perplexity {math.exp(value):.4g} is {_digits(worse)} % worse than"
     else:
-        found = f"{pruner.metric} {value:.4g} is {worse:.1f} points below"
+        found = f"{pruner.metric} {value:.4g} is {_digits(worse)} points below"
     return f"{found} that of trial {best.number} at this step (margin {pruner.margin:g})"
+
+
+def _digits(worse: float) -> str:
+    return f"{worse:.2g}" if worse < 99.5 else f"{worse:.0f}"  # 120, not 1.2e+02
