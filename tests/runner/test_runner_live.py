@@ -47,6 +47,8 @@ class Training:
         with (self.attempt.work / LIVE_FILE).open("a") as file:
             for step in steps:
                 speed = {"tokens_per_second": 900.0 + step}
+                if step % 3 == 0:  # a checkpoint that suites were scored at
+                    speed |= {"score/minimal_pairs": 50.0 + step, "aggregate": 40.0 + step}
                 file.write(json.dumps({**point(step), **speed, "time_ms": 1_764_000_000_000 + step}) + "\n")
 
     def finish(self, last: int) -> None:
@@ -111,6 +113,8 @@ def test_what_a_dead_server_missed_arrives_when_it_is_back(
     for name in ("train_loss_nats", "train_perplexity", "learning_rate", "tokens", "tokens_per_second"):
         assert [step for step, _ in history(settings, name)] == list(range(1, 10)), name
     assert history(settings, "validation_loss_nats") == [(3, 5.0 / 3), (6, 5.0 / 6), (9, 5.0 / 9)]
+    assert history(settings, "score/minimal_pairs") == [(3, 53.0), (6, 56.0), (9, 59.0)]
+    assert history(settings, "aggregate") == [(3, 43.0), (6, 46.0), (9, 49.0)]
     run = the_run(connect(settings.tracking_uri))
     assert run.info.status == "FINISHED"
     assert run.data.metrics["parameters"] == 5

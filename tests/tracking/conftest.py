@@ -44,6 +44,12 @@ def write_stage(root: Path, kind: str, params: dict[str, Any], result: dict[str,
     return StageView(key, kind, folder, identity, result, manifest, finished_ms=START + 10_000)
 
 
+@pytest.fixture
+def make_stage() -> Callable[..., StageView]:
+    """Stage directories of any kind."""
+    return write_stage
+
+
 def curves(steps: int) -> str:
     rows = [
         {"step": s, "train_loss_nats": 6 - s / steps, "learning_rate": 1e-3, "gradient_norm": 0.5, "tokens": 64 * s}

@@ -12,6 +12,7 @@ from mlflow import MlflowClient
 
 from ablab.errors import InputError, RunError
 from ablab.tracking import ExecutionView, Published, StageView, Tracker
+from ablab.tracking.shared_view import prepared_views
 
 Make = Callable[..., ExecutionView]
 
@@ -69,6 +70,31 @@ def test_an_execution_has_a_parent_run_and_a_child_for_every_arm_and_replicate(
     assert [point.step for point in losses] == list(range(1, 11))
     key, run_id = arm.data.tags["ablab.stage.train"].split()
     assert client.get_run(run_id).data.tags["ablab.stage_key"] == key == view.arms[1].stages["train"]
+
+
+def test_scores_at_checkpoints_are_curves_of_the_arm_and_of_the_stage_and_have_charts(
+    tracker: Tracker, make_execution: Make, make_stage: Callable[..., StageView], tmp_path: Path
+) -> None:
+    suites = {name: {"group": "g", "chance": 50.0, "scores": [51.0, at]} for name, at in (("one", 60.0), ("two", 70.0))}
+    result = {"steps": [5, 10], "suites": suites, "aggregate": [51.0, 65.0]}
+    curve = make_stage(tmp_path, "curve", {"steps": [5, 10]}, result)
+    view = make_execution()
+    arms = tuple(dataclasses.replace(arm, stages={**arm.stages, "curve": curve.key}) for arm in view.arms)
+    view = dataclasses.replace(view, stages=(*view.stages, curve), arms=arms)
+    published = tracker.publish_execution(view)
+    client = client_of(tracker)
+    for run_id, prefix in (
+        (arms_of(tracker, published)["contrastive · t42-g1"].info.run_id, "learning/"),
+        (published.stages[curve.key], ""),
+    ):
+        for name, last in (("score/one", 60.0), ("score/two", 70.0), ("aggregate", 65.0)):
+            points = client.get_metric_history(run_id, prefix + name)
+            assert [(point.step, point.value) for point in points] == [(5, 51.0), (10, last)]
+    (learning,) = (one for one in prepared_views(view) if one.id == "ablab-learning")
+    drawn = [(card["metricKey"], card["scaleType"]) for cards in learning.sections.values() for card in cards]
+    scores = ["learning/aggregate", "learning/score/one", "learning/score/two"]
+    assert drawn[2:] == [(name, "linear") for name in scores]
+    assert {scale for _, scale in drawn[:2]} == {"log"}
 
 
 def test_an_arm_names_its_corpora_as_inputs_and_its_model_as_output(tracker: Tracker, make_execution: Make) -> None:

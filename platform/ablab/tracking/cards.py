@@ -12,7 +12,7 @@ import uuid
 import zlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import quote
 
 TAG = "mlflow.sharedViewState."
@@ -112,14 +112,14 @@ def bar(metric: str) -> Card:
     return {"type": "BAR", "metricKey": metric, "selectedMetricKeys": [metric]}
 
 
-def line(metric: str) -> Card:
-    """The logarithm of a metric over its steps; of groups, the mean with a band from the lowest to the highest run."""
+def line(metric: str, scale: Literal["log", "linear"]) -> Card:
+    """A metric over its steps; of groups, the mean with a band from the lowest to the highest run."""
     return {
         "type": "LINE",
         "metricKey": metric,
         "selectedMetricKeys": [metric],
         "xAxisKey": "step",
-        "scaleType": "log",
+        "scaleType": scale,
         "xAxisScaleType": "linear",
         "lineSmoothness": 0,
         "selectedXAxisMetricKey": "",

@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import quote
 
 from ablab.spec.canonical import canonical_json
-from ablab.tracking.learning import learning_points
+from ablab.tracking.learning import learning_points, score_points
 from ablab.tracking.runs import Point, RunSpec, keep_one, upsert
 from ablab.tracking.views import ArmView, ExecutionView
 
@@ -47,7 +47,7 @@ def publish_runs(
     models: Mapping[tuple[str, int], str],
 ) -> str:
     """The run id of the execution. `stages` by key and `models` (logged model ids by train key and step) exist."""
-    trainings = {stage.key: stage for stage in view.stages if stage.kind == "train"}
+    there = {stage.key: stage for stage in view.stages}
     runs = client.search_runs([experiment_id], f"tags.`{EXECUTION_TAG}` = '{view.id}'", max_results=50_000)
     parents = [run for run in runs if ARM_TAG not in run.data.tags]
     parent_id = upsert(client, experiment_id, keep_one(client, parents), _parent_run(view))
@@ -63,7 +63,10 @@ def publish_runs(
                 parent_id,
                 stages,
                 models,
-                learning_points(trainings.get(arm.stages.get("train", ""))),
+                (
+                    *learning_points(there.get(arm.stages.get("train", ""))),
+                    *score_points(there.get(arm.stages.get("curve", ""))),
+                ),
             ),
         )
         for arm in view.arms

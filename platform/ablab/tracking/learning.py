@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import statistics
+from collections.abc import Iterable
 
+from ablab.tracking.flatten import safe_name
 from ablab.tracking.runs import Point
 from ablab.tracking.stages import curves
 from ablab.tracking.views import StageView
@@ -12,6 +14,19 @@ from ablab.tracking.views import StageView
 BINS = 60  # of a training's steps: single batches are too noisy to be seen, and too many to be sent for every arm
 TRAIN, VALIDATION = "train_loss_nats", "validation_loss_nats"
 LEARNING = (f"learning/{VALIDATION}", f"learning/{TRAIN}")
+
+
+def score_names(stages: Iterable[StageView]) -> tuple[str, ...]:
+    """Of the scores that learning curves of these stages hold: the aggregate of several suites first."""
+    suites = dict.fromkeys(name for stage in stages if stage.kind == "curve" for name in stage.result["suites"])
+    names = ["aggregate"] * (len(suites) > 1) + [f"score/{name}" for name in suites]
+    return tuple(f"learning/{safe_name(name)}" for name in names)
+
+
+def score_points(curve: StageView | None) -> tuple[Point, ...]:
+    """Of a learning curve: what suites score at checkpoints, in %."""
+    found = () if curve is None else curves(curve)
+    return tuple(Point(f"learning/{p.name}", p.value, p.time_ms, p.step) for p in found)
 
 
 def learning_points(training: StageView | None) -> tuple[Point, ...]:

@@ -8,7 +8,7 @@ from ablab.spec.metrics import BITS_PER_BYTE
 from ablab.tracking.cards import Card, PreparedView, bar, changes, dots, group_id, line, parallel
 from ablab.tracking.executions import ARM_PARAM, ARM_TAG, DIFFERENCE, EXECUTION_TAG, VERDICTS_TAG
 from ablab.tracking.flatten import safe_name
-from ablab.tracking.learning import LEARNING
+from ablab.tracking.learning import LEARNING, score_names
 from ablab.tracking.views import ExecutionView
 
 MOST_AXES = 5  # of parallel coordinates: more cannot be read
@@ -33,7 +33,11 @@ def prepared_views(view: ExecutionView) -> tuple[PreparedView, ...]:
         "Groups, aggregate and perplexity: a dot for every replicate": [dots(ARM_PARAM, name) for name in top],
         "Suites": [dots(ARM_PARAM, name) for name in suites],
     }
-    learning = {"Loss in nats over steps: mean and range of the replicates": [line(name) for name in LEARNING]}
+    looks = score_names(view.stages)
+    learning = {
+        "Loss in nats over steps: mean and range of the replicates": [line(name, "log") for name in LEARNING],
+        "Scores in % over steps: mean and range of the replicates": [line(name, "linear") for name in looks],
+    }
     from_control = {
         "Paired difference in points (perplexity: in %), mean over replicates": [bar(name) for name in differences],
         "Means and their change from the control": [
@@ -52,7 +56,7 @@ def prepared_views(view: ExecutionView) -> tuple[PreparedView, ...]:
             of=view.label,
             search=f"tags.`{EXECUTION_TAG}` = '{view.id}' and tags.`{ARM_TAG}` != ''",
             order_by=top[0],
-            metrics={*scores, *other, *differences, *LEARNING},
+            metrics={*scores, *other, *differences, *LEARNING, *looks},
             columns=[_tag(ARM_TAG), *columns],
             sections={title: cards for title, cards in charts.items() if cards},
             group_by=ARM_PARAM if grouped else "",

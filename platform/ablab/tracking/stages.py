@@ -89,10 +89,12 @@ def tags_of(key: str, kind: str, identity: Mapping[str, Any]) -> dict[str, str]:
 
 
 def curves(view: StageView) -> tuple[Point, ...]:
-    """Every number of `curves.jsonl` and `steps.json` at its step; times are spread evenly, so publishing again gives
-    the same."""
+    """Every number of `curves.jsonl` and `steps.json`, and of the scores of a learning curve, at its step; times are
+    spread evenly, so publishing again gives the same."""
     started, finished = _times(view)
     rows = [*_training_rows(view.directory / CURVES), *_generation_rows(view.directory / STEPS)]
+    if view.kind == "curve":
+        rows += _score_rows(view.result)
     last = max((row["step"] for row in rows), default=1)
     return tuple(
         point
@@ -111,6 +113,13 @@ def _generation_rows(file: Path) -> Iterator[dict[str, Any]]:
     measured = {name: values for name, values in lists.items() if values is not None}
     for step in range(max(map(len, measured.values()), default=0)):
         yield {"step": step, BY_STEP: {name: values[step] for name, values in measured.items()}}
+
+
+def _score_rows(curve: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """As a training tells them while it goes on."""
+    for at, step in enumerate(curve["steps"]):
+        scores = {name: suite["scores"][at] for name, suite in curve["suites"].items()}
+        yield {"step": step, "score": scores, "aggregate": curve["aggregate"][at]}
 
 
 def curve_points(row: Mapping[str, Any], time_ms: int) -> Iterator[Point]:
