@@ -12,12 +12,15 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ablab.analysis.apart import arms_apart
 from ablab.analysis.corpora import MEASURES, corpora_table, corpus_rows, identical_corpora, shrunk_sources
 from ablab.analysis.report import corpora_page, corpus_page
-from ablab.analysis.report.alike import alike_table
+from ablab.analysis.report.alike import alike_table, apart_table
+from ablab.analysis.report.contents import NOTHING
 from ablab.analysis.report.corpora import REAL, columns
 from ablab.analysis.report.corpus_figures import _density
-from ablab.spec import Stage
+from ablab.spec import Lowered, Stage
+from ablab.spec.manipulation import distribution, distributions, manipulations
 from ablab.spec.placement import Numerics
 from ablab.store import Store
 from ablab.store.executions import Roles
@@ -117,6 +120,45 @@ def test_arms_are_compared_up_to_the_first_word_that_differs(store: Store, roles
     assert table is not None
     assert table.rows == (("one, same", "other", "37.5 %", "25.0 %"),)  # the second replicate has another seed
     assert alike_table(["one", "same"], roles, store) is None
+
+
+def test_distances_are_told_by_the_arms_that_draw_and_as_means_over_replicates(store: Store) -> None:
+    """`one` and `same` differ in what is kept of their texts; the second replicate has a GOOD of its own."""
+    roles: dict[str, list[dict[str, tuple[str, str]]]] = {name: [] for name in ("one", "same", "other", "real")}
+    for seed, distance in ((1, 0.25), (2, 0.75)):
+        made = checked_generations(store, seed, distance)
+        for arm in roles:
+            roles[arm].append({"generate": made[arm], "manipulation": made["check"]} if arm in made else {})
+    (apart,) = arms_apart(list(roles), roles, store)
+    assert (apart.arms, apart.others) == (("one", "same"), ("other",))
+    assert apart.total_variation == 0.5
+    turned = arms_apart(["other", "one"], roles, store)[0]
+    assert (turned.arms, turned.kl_nats) == (("other",), apart.kl_nats[::-1])
+    assert sorted(apart.kl_nats, key=str) == [1.5, None]
+    table = apart_table([apart])
+    assert table is not None
+    assert table.rows[0][:3] == ("one, same", "other", "0.5000")
+    assert sorted(table.rows[0][3:]) == ["1.5000", NOTHING]
+    assert arms_apart(["one", "same"], roles, store) == ()
+    gone = {arm: [{"generate": one["generate"]} for one in of if one] for arm, of in roles.items()}
+    assert arms_apart(list(gone), gone, store) == ()
+
+
+def checked_generations(store: Store, seed: int, distance: float) -> dict[str, tuple[str, str]]:
+    """Three generations from one GOOD, of two distributions, and the check between them."""
+    good = Stage("train", {"train_seed": seed})
+    models = {"good": good, "select": Stage("select", {}, {"train": good})}
+
+    def generation(alpha: float, keep_prompt: bool) -> Stage:
+        params = {"bad": None, "decoding": {"alpha": alpha, "keep_prompt": keep_prompt, "stop_at_eos": False}}
+        return Stage("generate", params | {"precision": "fp32"}, models | {"corpus": CORPUS, "tokenizer": TOKENIZER})
+
+    stages = {"one": generation(0.0, True), "same": generation(0.0, False), "other": generation(0.1, True)}
+    check = next(iter(manipulations([Lowered({"generate": stage}) for stage in stages.values()]).values()))
+    of_one = distributions(check.identity).index(distribution(stages["one"].identity))
+    to_other = [1.5, None] if of_one == 0 else [None, 1.5]
+    result = {"pairs": [{"of": [0, 1], "total_variation": distance, "kl_nats": to_other}]}
+    return {name: put(store, stage, {}) for name, stage in stages.items()} | {"check": put(store, check, result)}
 
 
 def test_different_generations_of_equal_words_and_text_are_identical(store: Store) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from ablab.analysis import compare
+from ablab.analysis.apart import Apart
 from ablab.analysis.corpora import CorpusRow
 from ablab.analysis.report import ClaimRecord, Material, build_page, build_report
 from ablab.analysis.report.arms import arm_texts, factor_curves
@@ -82,6 +83,7 @@ def material(
         ),
         factors=factor_curves(design, comparison),
         corpora=(CorpusRow("mixed", 2, {"tokens": 1000.0, "distinct_2": 0.5}),),
+        apart=(Apart(("mixed",), (HOSTILE,), 0.25, (None, 0.5)),),
         real={},
         samples=(Samples("mixed", (HOSTILE, LATEX_SPECIALS)),),
         costs=Costs({"mixed": COST}, {"mixed": COST}, {"train": COST}, COST, COST, 0),
@@ -173,7 +175,7 @@ def test_the_same_material_gives_the_same_bytes_whatever_was_there(material: Mat
 def test_a_design_with_one_arm_and_nothing_else_still_has_a_page(material: Material, tmp_path: Path) -> None:
     comparison = dataclasses.replace(material.comparison, effects=(), claims=(), relative=(), components=())
     bare = dataclasses.replace(
-        material, comparison=comparison, curves=LearningCurves((), ()), factors=(), corpora=(), samples=()
+        material, comparison=comparison, curves=LearningCurves((), ()), factors=(), corpora=(), apart=(), samples=()
     )
     page = build_report(bare, tmp_path).read_text("utf-8")
     assert "No claims are declared" in page

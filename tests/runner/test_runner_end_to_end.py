@@ -139,6 +139,12 @@ def test_compare_and_status_tell_what_the_run_told(home: Path) -> None:
     assert told["comparison"] == json.loads((folder / "comparison.json").read_text())
     assert [row["arm"] for row in told["corpora"]] == ["ancestral", "masked-only", "contrastive"]
     assert all(0.0 <= row["true_statements"] <= 1.0 and row["corpora"] == 2 for row in told["corpora"])
+    assert [(one["arms"], one["others"]) for one in told["apart"]] == [
+        (["ancestral"], ["masked-only"]),
+        (["ancestral"], ["contrastive"]),
+        (["masked-only"], ["contrastive"]),
+    ]
+    assert all(0.01 < one["total_variation"] < 1.0 for one in told["apart"])
     rows = json.loads(ablab(home, "status", "--json").stdout)
     assert rows[0]["stages"] == "52/52"
     assert rows[0]["status"] == "finished"

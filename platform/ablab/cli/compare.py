@@ -9,9 +9,10 @@ from typing import Any
 
 from ablab.analysis import render, write_files
 from ablab.analysis.across import Source, compare_across
+from ablab.analysis.apart import arms_apart
 from ablab.analysis.corpora import corpora_table
 from ablab.cli.common import console, edits_of, print_json
-from ablab.cli.tables import print_corpora
+from ablab.cli.tables import print_apart, print_corpora
 from ablab.errors import InputError, collecting
 from ablab.runner.prepare import open_store, prepare
 from ablab.runner.recorded import prepared_roles, recorded_by_id
@@ -32,15 +33,17 @@ def compare(arguments: argparse.Namespace) -> None:
         return
     label, scale, design, roles, digest = _found(arguments.name, arguments.scale, settings, store, edits)
     comparison = compare_roles(design, roles, store)
-    corpora = corpora_table(roles, store)
+    corpora, apart = corpora_table(roles, store), arms_apart(list(roles), roles, store)
     folder = results_folder(settings.home, label, scale, digest)
     write_files(comparison, folder)
     if arguments.json:
-        print_json({"comparison": json.loads(comparison.to_json()), "corpora": corpora})
+        told = {"comparison": json.loads(comparison.to_json()), "corpora": corpora}
+        print_json(told | {"apart": [one.to_json() for one in apart]})
         return
     screen = console()
     render(comparison, screen)
     print_corpora(corpora, screen)
+    print_apart(apart, screen)
     print(f"\nTables: {folder}")
 
 

@@ -129,6 +129,7 @@ def _run(arguments: argparse.Namespace, prepared: Prepared) -> int:
                 "folder": str(result.folder),
                 "comparison": json.loads(result.comparison.to_json()),
                 "corpora": result.corpora,
+                "apart": [one.to_json() for one in result.apart],
             }
         )
     if result.unpublished:
@@ -227,12 +228,13 @@ def _print_totals(plan: Plan, prepared: Prepared) -> None:
 def print_result(result: RunResult, prepared: Prepared, home: Path) -> None:
     """The comparison, where everything lies, and how to open it."""
     from ablab.analysis import render
-    from ablab.cli.tables import print_corpora
+    from ablab.cli.tables import print_apart, print_corpora
 
     screen = console()
     screen.print()
     render(result.comparison, screen)
     print_corpora(result.corpora, screen)
+    print_apart(result.apart, screen)
     print(
         f"\nStages: {result.computed} computed, {result.needed - result.computed} taken from the store; "
         f"{result.needed} different ones instead of {result.stages_apart} unshared."

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ablab.analysis import Comparison, write_files
+from ablab.analysis.apart import Apart, arms_apart
 from ablab.analysis.corpora import corpora_table
 from ablab.errors import RunError
 from ablab.registry.process import this_process
@@ -49,6 +50,8 @@ class RunResult:
     """Stages it would consist of if arms and replicates shared nothing."""
     corpora: list[dict[str, Any]]
     """One row per arm with synthetic text (`analysis.corpora`)."""
+    apart: tuple[Apart, ...]
+    """How far the arms' distributions are apart, two by two."""
     unpublished: str = ""
     """Why MLflow does not show the run, and what to do; empty when it does."""
 
@@ -163,6 +166,7 @@ def _run(
         needed=len(plan.stages),
         stages_apart=plan.stages_apart(),
         corpora=corpora_table(record.roles, store),
+        apart=arms_apart(list(record.roles), record.roles, store),
     )
 
 

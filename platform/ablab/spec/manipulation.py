@@ -31,7 +31,7 @@ def lower_design(
     generations of a replicate draw from two or more declared distributions."""
     arms = lower_arms(design, recipes, replicates)
     longest = max(map(len, arms.values()), default=0)
-    found = [_manipulations([of[at] for of in arms.values() if at < len(of)]) for at in range(longest)]
+    found = [manipulations([of[at] for of in arms.values() if at < len(of)]) for at in range(longest)]
     return {
         arm: tuple(_with_role(lowered, found[position]) for position, lowered in enumerate(of))
         for arm, of in arms.items()
@@ -72,7 +72,7 @@ def _group(generate: Stage) -> tuple[str, str, str]:
     return generate.inputs["tokenizer"].key, generate.inputs["corpus"].key, generate.params["precision"]
 
 
-def _manipulations(lowered: Iterable[Lowered]) -> dict[tuple[str, str, str], Stage]:
+def manipulations(lowered: Iterable[Lowered]) -> dict[tuple[str, str, str], Stage]:
     """The checks of one replicate by what their generations have in common."""
     groups: dict[tuple[str, str, str], dict[str, Stage]] = {}
     for one in lowered:

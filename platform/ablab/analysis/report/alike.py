@@ -1,4 +1,5 @@
-"""How much of what two arms wrote is the same: their sequences of one number and seed begin alike."""
+"""What two arms have in common: how far their distributions were apart before anything was sampled, and how much of
+what they wrote is the same, since their sequences of one number and seed begin alike."""
 
 from __future__ import annotations
 
@@ -9,7 +10,9 @@ from statistics import fmean
 import numpy as np
 import numpy.typing as npt
 
+from ablab.analysis.apart import Apart
 from ablab.analysis.corpora import Stage, percent
+from ablab.analysis.report.contents import NOTHING
 from ablab.analysis.report.tables import Table
 from ablab.store import Store
 from ablab.store.executions import Roles
@@ -22,6 +25,29 @@ NOTE = (
     "the first that differs, and the share of sequences without a difference. They continue one prompt and draw with "
     "the same random numbers, so arms differ only where their distributions do."
 )
+
+
+APART_NOTE = (
+    "Measured before any corpus was begun: what an arm declares of BAD and decoding, behind every word of the same "
+    "real text from the seed split; means over positions and replicates. Total variation: from 0 (one distribution: an "
+    "error where GOOD is the same) to 1. KL: Kullback-Leibler divergence from the first to the second, and back; "
+    "without a value where the one gives words that the other never gives."
+)
+
+
+def apart_table(found: Sequence[Apart]) -> Table | None:
+    """A row for every two distributions; None without any."""
+    rows = tuple(
+        (", ".join(one.arms), ", ".join(one.others), f"{one.total_variation:.4f}", *map(_nats, one.kl_nats))
+        for one in found
+    )
+    head = ("arm", "and", "total variation", "KL, nats", "KL back, nats")
+    title = "How far the arms' distributions are apart, before sampling"
+    return Table("apart", title, head, rows, left=2, notes=(APART_NOTE,)) if rows else None
+
+
+def _nats(divergence: float | None) -> str:
+    return NOTHING if divergence is None else f"{divergence:.4f}"
 
 
 def alike_table(arms: Sequence[str], roles: Roles, store: Store) -> Table | None:

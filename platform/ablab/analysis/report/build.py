@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ablab.analysis.export import write_files
 from ablab.analysis.report import background, contents
+from ablab.analysis.report.alike import apart_table
 from ablab.analysis.report.data import data_tables
 from ablab.analysis.report.figures import SCREEN, draw_figures
 from ablab.analysis.report.material import Material
@@ -61,6 +62,7 @@ def for_latex(material: Material) -> Iterator[Table]:
         contents.oracle_table(material),
         contents.components_table(material),
         background.corpora_table(material),
+        apart_table(material.apart),
         background.costs_table(material),
         background.kinds_table(material),
     ]

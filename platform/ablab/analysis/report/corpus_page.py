@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import takewhile
 from pathlib import Path
 
+from ablab.analysis.apart import arms_apart
 from ablab.analysis.corpora import percent
-from ablab.analysis.report.alike import alike_table
+from ablab.analysis.report.alike import alike_table, apart_table
 from ablab.analysis.report.background import measures_table
 from ablab.analysis.report.contents import NOTHING
 from ablab.analysis.report.corpora import REAL, Column, columns, corpus_column
@@ -35,7 +36,8 @@ def corpora_page(
     if not found:
         return ()
     head = f'<h1>{escaped(title)}: corpora</h1>\n<p class="question">{escaped(question)}</p>'
-    return _write(folder, CORPORA_PAGE, f"Corpora of {title}", head, found, alike=alike_table(arms, roles, store))
+    between = (apart_table(arms_apart(arms, roles, store)), alike_table(arms, roles, store))
+    return _write(folder, CORPORA_PAGE, f"Corpora of {title}", head, found, between=between)
 
 
 def corpus_page(key: str, label: str, store: Store, folder: Path) -> tuple[Path, ...]:
@@ -58,23 +60,23 @@ def _write(
     head: str,
     found: Sequence[Column],
     manifest: Table | None = None,
-    alike: Table | None = None,
+    between: Sequence[Table | None] = (),
 ) -> tuple[Path, ...]:
     drawn = draw_corpora(found, folder / "figures")
     page = folder / name
-    page.write_text(frame(title, head, _sections(found, drawn, manifest, alike)), encoding="utf-8")
+    page.write_text(frame(title, head, _sections(found, drawn, manifest, between)), encoding="utf-8")
     return (page, *(path for one in drawn for path in one.paths))
 
 
 def _sections(
-    found: Sequence[Column], drawn: Sequence[Drawn], manifest: Table | None, alike: Table | None
+    found: Sequence[Column], drawn: Sequence[Drawn], manifest: Table | None, between: Sequence[Table | None]
 ) -> Iterator[tuple[str, str, str]]:
     """(id, heading, HTML); empty where there is nothing."""
     pictures = {one.name: figure(one) for one in drawn}
     several = any(one.row.corpora > 1 for one in found)
     title = "Mean over the corpora of an arm" if several else "Measures"
     yield "numbers", "Numbers", tables(measures_table([one.row for one in found], title, _number_notes(found)))
-    yield "alike", "In common", tables(alike)
+    yield "alike", "In common", tables(*between)
     yield "steps", "By step", pictures.get("corpus-steps", "")
     yield "lengths", "Lengths", pictures.get("corpus-lengths", "")
     yield "evaluation", "Evaluation text", tables(_evaluation_table(found))

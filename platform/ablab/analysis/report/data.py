@@ -9,7 +9,7 @@ from ablab.analysis.report.tables import Table
 
 
 def data_tables(material: Material) -> Iterator[Table]:
-    """Learning curves, corpora and costs."""
+    """Learning curves, corpora, distances between arms and costs."""
     curves = [("training", material.curves.train), ("validation", material.curves.validation)]
     yield Table(
         "learning-curves",
@@ -36,6 +36,16 @@ def data_tables(material: Material) -> Iterator[Table]:
         ),
         left=2,
     )
+    yield Table(
+        "apart",
+        "How far the arms' distributions are apart, before sampling",
+        ("arms", "other_arms", "total_variation", "kl_nats", "kl_back_nats"),
+        tuple(
+            (" ".join(one.arms), " ".join(one.others), repr(one.total_variation), *map(_or_nothing, one.kl_nats))
+            for one in material.apart
+        ),
+        left=2,
+    )
     found = material.costs
     groups = [("apart", {**found.arms, "all": found.apart}), ("own", found.own), ("kind", found.kinds)]
     yield Table(
@@ -49,6 +59,10 @@ def data_tables(material: Material) -> Iterator[Table]:
         ),
         left=2,
     )
+
+
+def _or_nothing(value: float | None) -> str:
+    return "" if value is None else repr(value)
 
 
 def _curve(loss: str, line: Line) -> Iterator[tuple[str, ...]]:

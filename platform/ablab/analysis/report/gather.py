@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from ablab.analysis.apart import arms_apart
 from ablab.analysis.compare import rows_of
 from ablab.analysis.comparison import Comparison
 from ablab.analysis.corpora import corpus_rows
@@ -53,6 +54,7 @@ def gather(
         curves=learning_curves(arms, roles, store),
         factors=factor_curves(design, comparison),
         corpora=tuple(corpus_rows(arms, roles, store)),
+        apart=arms_apart(arms, roles, store),
         real=real_corpus(roles, store),
         samples=samples(arms, roles, store),
         costs=costs({arm: roles[arm] for arm in arms if arm in roles}, store),

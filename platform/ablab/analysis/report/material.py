@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from ablab.analysis.apart import Apart
 from ablab.analysis.comparison import Comparison, Effect
 from ablab.analysis.corpora import CorpusRow
 from ablab.spec.ablation import Design
@@ -201,6 +202,7 @@ class Material:
     curves: LearningCurves
     factors: tuple[FactorCurve, ...]
     corpora: tuple[CorpusRow, ...]
+    apart: tuple[Apart, ...]
     real: Mapping[str, Any]
     """Of the real corpus: words and documents by split, share of 13-grams that train holds."""
     samples: tuple[Samples, ...]

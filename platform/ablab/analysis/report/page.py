@@ -7,6 +7,7 @@ from html import escape
 
 from ablab.analysis.comparison import ClaimResult
 from ablab.analysis.report import background, contents
+from ablab.analysis.report.alike import apart_table
 from ablab.analysis.report.figures import Drawn
 from ablab.analysis.report.frame import escaped, figure, frame, tables
 from ablab.analysis.report.material import Material, Samples
@@ -61,7 +62,8 @@ def _sections(material: Material, figures: Sequence[Drawn]) -> Iterator[tuple[st
     yield "tasks", "Effects by task", "".join(tasks)
     looks = [html for name, html in drawn.items() if name.startswith("curves-")]
     yield "curves", "Learning curves", drawn.get("learning-curves", "") + "".join(looks)
-    yield "corpora", "Corpora", tables(background.corpora_table(material)) + _samples(material.samples)
+    corpora = tables(background.corpora_table(material), apart_table(material.apart))
+    yield "corpora", "Corpora", corpora + _samples(material.samples)
     yield "costs", "Costs", tables(background.costs_table(material), background.kinds_table(material))
     yield "sizes", "Effect sizes", tables(contents.sizes_table(material))
     runs, environments = background.runs_table(material), background.environments_table(material)
