@@ -63,7 +63,7 @@ def design(
 
 ABLATION = Ablation(
     name="bad-model",
-    version=1,
+    version=2,
     question="Which BAD model makes the best synthetic text: an early checkpoint, a smaller model, attention dropout?",
     designs={
         "smoke": design(SMOKE, (100,), ("r10",), (0.3,), ("r10", 0.3)),

@@ -98,7 +98,7 @@ def design(scale: Scale, a_a: bool = True) -> Design:
 
 ABLATION = Ablation(
     name="contrastive-vs-masked",
-    version=2,
+    version=3,
     question="Does the contrast improve retraining, or does the plausibility mask alone explain it?",
     designs={
         "tiny": design(TINY, a_a=False),

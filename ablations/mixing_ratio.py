@@ -57,7 +57,7 @@ SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 
 ABLATION = Ablation(
     name="mixing-ratio",
-    version=1,
+    version=2,
     question="Which share of synthetic text is best, from none to nothing else?",
     designs={
         "smoke": design(SMOKE, (0.3, 0.6, 1.0), much=0.6),

@@ -65,7 +65,7 @@ CUTS = (top_k(50), top_k(100), top_k(200), top_p(0.90), top_p(0.95), top_p(0.97)
 
 ABLATION = Ablation(
     name="truncation",
-    version=1,
+    version=2,
     question="Does truncating the candidates (top-k, top-p) improve the text, with and without contrast?",
     designs={
         "smoke": design(SMOKE, (top_k(20),), light="k20", strong="k20"),

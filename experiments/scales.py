@@ -10,6 +10,7 @@ from ablab.spec import (
     AtStep,
     BabyLMSource,
     Corpus,
+    Curve,
     Evaluation,
     Good,
     LowestValidationLoss,
@@ -79,6 +80,7 @@ def smoke() -> Recipe:
             suites=(MicroworldSuites(world_seed=1, items_per_task=100, names=MICROWORLD),),
             selection=LowestValidationLoss(),
             test_tokens=8_192,
+            curve=Curve(every=50, items_per_task=24),
         ),
         sizes={"r10": Size(layers=1, hidden=32, heads=2, ffn=64)},
     )
@@ -115,6 +117,7 @@ def small() -> Recipe:
             suites=_small_suites(),
             selection=LowestValidationLoss(),
             test_tokens=65_536,
+            curve=Curve(every=200, suites=("blimp_fast", "supplement_fast"), items_per_task=20),
         ),
         sizes={
             "r10": Size(layers=3, hidden=128, heads=4, ffn=512),
@@ -149,6 +152,7 @@ def paper() -> Recipe:
             suites=babylm_suites.full(leave_out=("wug_past_tense",)),  # the seven metrics of the study
             selection=LowestValidationLoss(),
             test_tokens=1_048_576,
+            curve=Curve(every=500, items_per_task=100),  # the study looks at 16 checkpoints
         ),
         sizes={
             "r5": Size(layers=10, hidden=512, heads=8, ffn=2_048),

@@ -26,7 +26,7 @@ def design(scale: Scale, cuts: tuple[int, ...], trials: int, startup: int, fresh
 
 STUDY = Study(
     name="perplexity-reasoning",
-    version=1,
+    version=2,
     question="Which mixtures trade perplexity for reasoning best?",
     designs={
         "tiny": design(TINY, (20,), trials=3, startup=2, fresh_replicates=2),

@@ -27,7 +27,7 @@ def design(
 
 STUDY = Study(
     name="ratio-truncation",
-    version=1,
+    version=2,
     question="Which share of synthetic text with which truncation gives the lowest perplexity?",
     designs={
         "tiny": design(TINY, (20,), trials=3, startup=2, margin=5.0, fresh_replicates=2),

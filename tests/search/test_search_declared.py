@@ -71,22 +71,22 @@ def test_values_that_change_training_alone_do_not_generate_again() -> None:
 
 
 def test_a_pinned_study_that_changed_is_refused_with_the_fields(project: Path) -> None:
-    path = lock_study(project, "ratio-truncation")
-    assert path == pinned_path(project, "ratio-truncation", 1)
+    path, now = lock_study(project, "ratio-truncation"), find_study(project, "ratio-truncation").version
+    assert path == pinned_path(project, "ratio-truncation", now)
     before = path.read_bytes()
     assert lock_study(project, "ratio-truncation").read_bytes() == before
     assert choose_study(project, "ratio-truncation").pinned
     edit_source(project, "(20, 50), trials=8", "(20, 51), trials=8")
-    words = r"designs\.smoke\.space\.synthetic\.decoding\.top_k\.choices; set version=2"
+    words = rf"designs\.smoke\.space\.synthetic\.decoding\.top_k\.choices; set version={now + 1}"
     for refused in (lambda: choose_study(project, "ratio-truncation"), lambda: lock_study(project, "ratio-truncation")):
         with pytest.raises(InputError, match=words):
             refused()
     assert choose_study(project, "ratio-truncation@dev").label == "ratio-truncation@dev"
-    assert choose_study(project, "ratio-truncation@1").study.designs["smoke"] != find_study(
+    assert choose_study(project, f"ratio-truncation@{now}").study.designs["smoke"] != find_study(
         project, "ratio-truncation"
     ).design("smoke")
-    edit_source(project, "version=1", "version=2")
-    assert choose_study(project, "ratio-truncation").label == "ratio-truncation@2"
+    edit_source(project, f"version={now}", f"version={now + 1}")
+    assert choose_study(project, "ratio-truncation").label == f"ratio-truncation@{now + 1}"
 
 
 def test_a_raised_budget_is_the_same_study(project: Path) -> None:
