@@ -100,14 +100,14 @@ class World:
             listed[suite] = {"group": entry["group"], "chance": entry["chance"], "tasks": counts}
         write_result(folder, {"suites": listed})
 
-    def requests(self, suite: str, locations: Mapping[str, Path]) -> str:
+    def requests(self, suite: str, locations: Mapping[str, Path] | None = None) -> str:
         """The name of the requests directory of a suite directory. locations: encrypted zips by SHA-256."""
         folder = self.root / f"requests-{suite}"
         if not folder.is_dir():
             folder.mkdir()
             inputs = {"suite": self.root / suite, "tokenizer": self.root / "tokenizer"}
             params = {"context": 10_000}
-            write_result(folder, requests.build(stage_context(folder, params, inputs, locations)))
+            write_result(folder, requests.build(stage_context(folder, params, inputs, locations or {})))
         return folder.name
 
     def context(
@@ -121,7 +121,7 @@ class World:
         folder = self.root / out
         folder.mkdir()
         names = {"train": train, "select": "select", "suite": suite, "tokenizer": "tokenizer", "tokens": "tokens"}
-        names["requests"] = self.requests(suite, locations or {})
+        names["requests"] = self.requests(suite, locations)
         inputs = {name: self.root / directory for name, directory in names.items()}
         return stage_context(folder, params, inputs, locations or {})
 

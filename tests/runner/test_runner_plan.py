@@ -142,7 +142,15 @@ def test_corpora_are_begun_after_the_check_between_arms_which_is_called_for_by_n
 
 def test_points_of_a_study_need_not_differ(store: Store) -> None:
     plan = make_plan(TINY, TINY.recipes(), store, Numerics(), between_arms=False)
-    assert all(planned.stage.kind != "manipulation" and not planned.after for planned in plan.stages.values())
+    kinds = [planned.stage.kind for planned in plan.stages.values()]
+    assert "manipulation" not in kinds and "generate" in kinds
+    assert not any(planned.after for planned in plan.stages.values() if planned.stage.kind == "generate")
+
+
+def test_no_training_is_begun_before_it_is_known_that_its_model_can_read_every_item(plan: Plan) -> None:
+    trainings = [planned for planned in plan.stages.values() if planned.stage.kind == "train"]
+    assert len(trainings) > 4
+    assert all(planned.after == {of(plan, "real-only", "requests").key} for planned in trainings)
 
 
 def test_interrupted_work_makes_a_stage_resumable(store: Store, plan: Plan) -> None:

@@ -231,12 +231,9 @@ def make_plan(
         for upstream in {s.key for s in item.stage.inputs.values()}:
             planned[upstream].children.append(item)
     plan = Plan(design, arms, planned)
-    for item in planned.values():
-        for curve in item.curves:  # its suites are scored while the training goes on
-            for name, prepared in curve.stage.inputs.items():
-                if name != "train":
-                    plan.wait(item.key, after=prepared.key)
     for roles in (lowered.roles for of in arms.values() for lowered in of):
+        for training in (stage for stage in roles.values() if stage.kind == "train"):
+            plan.wait(training.key, after=roles["requests"].key)  # which may refuse texts, and is what looks ask
         if ROLE in roles:
             plan.wait(roles["generate"].key, after=roles[ROLE].key)
     for key, item in planned.items():
