@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -74,18 +75,24 @@ def postgres_server(require: Callable[[str, str], NoReturn]) -> Iterator[Postgre
         shutil.rmtree(folder)
 
 
-@pytest.fixture
-def postgres_url(postgres_server: PostgresServer, tmp_path: Path) -> Iterator[str]:
-    """An empty database of its own."""
-    name = f"test_{tmp_path.name}".lower()[:60]
+@contextmanager
+def database(server: PostgresServer, name: str) -> Iterator[str]:
+    """The URL of an empty database, which ends with the block."""
     admin = create_engine(
-        postgres_server.url("postgres").replace("postgresql:", "postgresql+psycopg:"),
+        server.url("postgres").replace("postgresql:", "postgresql+psycopg:"),
         isolation_level="AUTOCOMMIT",
         poolclass=NullPool,
     )
     with admin.connect() as connection:
         connection.execute(text(f'CREATE DATABASE "{name}" TEMPLATE template0'))
-    yield postgres_server.url(name)
+    yield server.url(name)
     with admin.connect() as connection:
         connection.execute(text(f'DROP DATABASE "{name}" WITH (FORCE)'))
     admin.dispose()
+
+
+@pytest.fixture
+def postgres_url(postgres_server: PostgresServer, tmp_path: Path) -> Iterator[str]:
+    """An empty database of its own."""
+    with database(postgres_server, f"test_{tmp_path.name}".lower()[:60]) as url:
+        yield url
