@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 
 from ablab.generate import chosen_rows
-from ablab.generate.chosen_rows import choose, fitting, needed_bytes
+from ablab.generate.chosen_rows import choose, fitting, needed_bytes, room_for_each, weight_bytes
+from ablab.generate.decoder import Decoder
+from ablab.generate.layout import Weights
 from ablab.generate.stage import generate
 from ablab.generate.weights import read_architecture
 from ablab.spec.placement import Numerics
@@ -36,9 +38,31 @@ def test_memory_is_that_of_the_caches_and_of_the_vocabulary(tmp_path: Path, chec
 
 def test_all_processes_of_a_device_find_room_together() -> None:
     free = 10_000 * 1_024  # of which 8,000 KiB are taken
-    assert fitting(1_024, free, 1) == [32, 64, 128, 256, 512, 1_024, 2_048]
-    assert fitting(1_024, free, 4) == [32, 64, 128, 256, 512, 1_024]
-    assert fitting(1_024, free, 63) == [32, 64]
+    for processes, most in ((1, 2_048), (4, 1_024), (63, 64)):
+        assert fitting(1_024, room_for_each(free, 0, processes))[-1] == most
+
+
+def test_the_weights_of_the_other_processes_need_room_too() -> None:
+    assert room_for_each(1_000, 300, 1) == 1_000, "its own are there already"
+    assert room_for_each(1_000, 300, 2) == 350
+    assert room_for_each(1_000, 300, 4) == 25
+    assert room_for_each(1_000, 300, 5) == 0
+    assert fitting(1, 0) == []
+
+
+def test_weights_are_counted_once_however_many_decoders_share_them(
+    tmp_path: Path, checkpoint: Callable[..., None]
+) -> None:
+    """By hand: 16 hidden, 4 + 2 x 2 heads of 4, feed-forward 32, vocabulary 260; 16 floats behind every row of a
+    projection."""
+    for name in ("one", "other"):
+        checkpoint(tmp_path / name, seed=1)
+    one, other = (Weights.load(tmp_path / name, "fp32") for name in ("one", "other"))
+    layer = 16 * (32 + 16) + 16 * (16 + 16) + 16 * (64 + 16) + 32 * (16 + 16)
+    assert one.nbytes == 4 * (260 * 16 + 2 * layer + 16 * (260 + 16))
+    good, bad, dropped = Decoder(one, 2, 8), Decoder(other, 2, 8), Decoder(one, 2, 8)
+    assert weight_bytes([good]) == weight_bytes([good, dropped]) == one.nbytes
+    assert weight_bytes([good, bad]) == 2 * one.nbytes
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"rows": null}'])

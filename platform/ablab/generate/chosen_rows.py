@@ -48,7 +48,8 @@ def rows_of(path: Path, synthetic: Synthetic, sequences: int, make: Make, proces
         length + sequences_per_row(decoding) * prompts.tokens
     )  # of a row: its cache, and the prompts read for it
     row = needed_bytes([model.shape for model in smallest], positions, itemsize)
-    useful = [rows for rows in fitting(row, free_bytes(smallest[0].device), processes) if rows < 2 * sequences]
+    room = room_for_each(free_bytes(smallest[0].device), weight_bytes(smallest), processes)
+    useful = [rows for rows in fitting(row, room) if rows < 2 * sequences]
     rows = choose(useful or CANDIDATES[:1], lambda rows: speed(*make(rows), length, decoding))
     write_json(path, {"rows": rows})
     return rows
@@ -62,9 +63,20 @@ def _recorded(path: Path) -> int | None:
         return None
 
 
-def fitting(row: int, free: int, processes: int) -> list[int]:
-    """Candidates with which every one of the processes finds room; `row`: bytes of one row."""
-    return [rows for rows in CANDIDATES if rows * row <= SHARE * free / processes]
+def fitting(row: int, room: int) -> list[int]:
+    """Candidates that fit; `row`: bytes of one row."""
+    return [rows for rows in CANDIDATES if rows * row <= SHARE * room]
+
+
+def room_for_each(free: int, weights: int, processes: int) -> int:
+    """Of the memory that is free once this process has its weights, what is left for the rows of each of the processes,
+    when the others have theirs too."""
+    return max(0, free - (processes - 1) * weights) // processes
+
+
+def weight_bytes(decoders: Sequence[Decoder]) -> int:
+    """Of one process; decoders may share their weights."""
+    return sum({id(one.weights): one.weights.nbytes for one in decoders}.values())
 
 
 def choose(candidates: Iterable[int], speed: Callable[[int], float]) -> int:
@@ -85,7 +97,7 @@ def needed_bytes(shapes: Sequence[Architecture], positions: int, itemsize: int) 
 
 
 def free_bytes(device: torch.device) -> int:
-    """Memory of the device that nobody uses; the weights of this process are there already."""
+    """Memory of the device that nobody uses; this process has its weights already."""
     return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else free_memory()
 
 

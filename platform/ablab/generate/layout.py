@@ -55,6 +55,12 @@ class Weights:
             head_EV=_behind(named["norm.weight"], [named["lm_head.weight"]], dtype),
         )
 
+    @property
+    def nbytes(self) -> int:
+        """Of memory, the room behind rows included."""
+        parts = [part for layer in self.layers for part in vars(layer).values()]
+        return sum(part.untyped_storage().nbytes() for part in (self.embedding_VE, self.head_EV, *parts))
+
     def rotation(self, length: int) -> Tensor:
         """complex64 [length, D/2]: exp(i x position x theta^(-2j/D))."""
         exponents = torch.arange(0, self.shape.head_dim, 2, dtype=torch.float32) / self.shape.head_dim
