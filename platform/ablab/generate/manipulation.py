@@ -96,7 +96,7 @@ def _models(found: Models) -> tuple[Model, Model | None]:
 
 def manipulation(ctx: StageContext) -> dict[str, Any]:
     """Writes no file. Returns for every two distributions, numbered as declared, their mean total variation and both
-    Kullback-Leibler divergences, null where one gives words that the other never gives.
+    Kullback-Leibler divergences, null where one gives words that the other never gives; and the least variation.
 
     Raises `RunError` where two with the same GOOD are one distribution, or logits are not finite.
     """
@@ -115,7 +115,8 @@ def manipulation(ctx: StageContext) -> dict[str, Any]:
     pairs = [sums.pair(one, other) for one, other in combinations(range(len(arms)), 2)]
     _check_apart(arms, pairs, sums.positions)
     ctx.costs["tokens"] = float(sums.positions * len(models))
-    return {"contexts": len(contexts), "positions": sums.positions, "pairs": pairs}
+    least = min(pair["total_variation"] for pair in pairs)
+    return {"contexts": len(contexts), "positions": sums.positions, "least_total_variation": least, "pairs": pairs}
 
 
 def _decoders(models: Iterable[Model], rows: int, length: int, precision: str, device: str) -> dict[Model, Decoder]:

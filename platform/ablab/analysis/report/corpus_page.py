@@ -76,7 +76,7 @@ def _sections(
     several = any(one.row.corpora > 1 for one in found)
     title = "Mean over the corpora of an arm" if several else "Measures"
     yield "numbers", "Numbers", tables(measures_table([one.row for one in found], title, _number_notes(found)))
-    yield "alike", "In common", tables(*between)
+    yield "alike", "Between arms", tables(*between)
     yield "steps", "By step", pictures.get("corpus-steps", "")
     yield "lengths", "Lengths", pictures.get("corpus-lengths", "")
     yield "evaluation", "Evaluation text", tables(_evaluation_table(found))
