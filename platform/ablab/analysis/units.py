@@ -1,4 +1,4 @@
-"""What was sampled: rows that share a story are one unit, whose weighted sum over the tasks of its suite varies as one.
+"""What was sampled: rows that share a story are one unit, whose weighted sum over all tasks varies as one.
 
 A cell holds the rows of one cluster in one task. Where every cluster is a single row, cells are rows, and all that
 is computed here is the sampling of independent items within tasks. Tasks that share clusters form a stratum.

@@ -1,7 +1,7 @@
 """Reading times: rows of `reading_data.csv` (De Varda, Marelli & Amenta 2024) as questions with one option.
 
-Words of one sentence are a cluster, named by the number of its first row here. A row that lacks a number which its
-regression needs is left out, as the public pipeline does. The pipeline reads the file with pandas, so that the word
+Words of one sentence are a cluster, named by the number of its first row in the file. A row that lacks a number which
+its regression needs is left out, as the public pipeline does. The pipeline reads the file with pandas, so that the word
 "None" counts as a missing cell: as a context it is put back, as a previous context it makes the row unusable (one row
 of the published file).
 """
@@ -69,9 +69,9 @@ def _words(
     first: dict[str, int] = {}
     for number, row in enumerate(reader):
         found = _row_faults(row, wanted)
+        sentence = first.setdefault(row["sentence"], number)
         faults += [f"{reader.line_num}: {fault}" for fault in found]
         if not found and _usable(row, wanted):
-            sentence = first.setdefault(row["sentence"], number)
             words.append((number, _question(row, wanted, space, sentence)))
     if not faults and len(words) < wanted.least:
         faults.append(f"1: {len(words)} rows have every number that {task} needs; a fit takes {wanted.least} or more")

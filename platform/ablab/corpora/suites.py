@@ -13,6 +13,7 @@ from ablab.corpora.pairs import Question
 from ablab.corpora.suite_ewok import read_archive
 from ablab.corpora.suite_files import LAYOUTS, parse
 from ablab.corpora.suite_lm_eval import copy_snapshots
+from ablab.corpora.suite_reading import REGRESSIONS
 from ablab.errors import RunError
 from ablab.spec.base import build
 from ablab.spec.suites import BabyLMSuite, LmEvalTasks, MicroworldSuites
@@ -34,6 +35,8 @@ class SuiteItems(NamedTuple):
     sections: Mapping[str, Sequence[str]] | None = None
     encrypted: str | None = None
     """SHA-256 of the zip that alone holds the text."""
+    drawn: str | None = None
+    """What clusters are named after; the suite itself where None."""
 
 
 def build_suite(ctx: StageContext) -> dict[str, Any]:
@@ -90,7 +93,11 @@ def _babylm(source: BabyLMSuite, locations: Mapping[str, Path]) -> SuiteItems:
         tasks |= {task: questions[: source.items_per_task] for task, questions in found.items()}
     layout = LAYOUTS[source.task]
     by_section = sections if source.task == "entity-tracking" else None
-    return SuiteItems(source.name, source.group, layout.chance, tasks, layout.metric, by_section, encrypted)
+    files = "+".join(digest[:12] for _, digest in sorted(source.digests.items()))
+    drawn = (
+        files if source.task in REGRESSIONS else None
+    )  # eye tracking and self-paced reading are of the same sentences
+    return SuiteItems(source.name, source.group, layout.chance, tasks, layout.metric, by_section, encrypted, drawn)
 
 
 def _read(source: BabyLMSuite, file: str, path: Path, digest: str) -> dict[str, list[tuple[int, Question]]]:
@@ -119,7 +126,7 @@ def _write(out: Path, suite: SuiteItems, task: str) -> int:
             if suite.encrypted is None:
                 item |= {"context": question.context, "options": question.options, **(question.more or {})}
             if question.cluster is not None:
-                item["cluster"] = f"{suite.name}/{question.cluster}"
+                item["cluster"] = f"{suite.drawn or suite.name}/{question.cluster}"
             file.write(json.dumps(item, ensure_ascii=False) + "\n")
             count += 1
     return count
