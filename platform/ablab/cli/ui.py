@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from ablab.runner.interrupted import mark_in_store
+from ablab.runner.prepare import open_store
 from ablab.search.dashboard import dashboard_command, dashboard_pages
 from ablab.settings import Settings, load_settings, without_user
 from ablab.tracking import (
@@ -31,12 +33,18 @@ def ui(arguments: argparse.Namespace) -> None:
     tracker.check(writing=False)
     dashboard_pages(settings.study_url, dashboard.url)  # its database is looked at before anything is started
     make_folder(settings.home)
+    store = open_store(settings)
     if mlflow is not None:
         prepare_mlflow(settings)
     print(f"starting {' and '.join(service.name for service in services)} (about 15 s) ...", flush=True)
 
     def ready() -> None:
         base = mlflow.url if mlflow else without_user(settings.tracking_uri)
+        if mlflow:  # a server of others' is only read
+            from ablab.search.publisher import end_abandoned  # with Optuna and matplotlib
+
+            mark_in_store(store)
+            end_abandoned(tracker, store, settings)
         print(f"\nMLflow: {base}")
         _print(tracker.pages(base), "no ablation was run yet; try: run-ablation contrastive-vs-masked")
         print(f"\nStudies: {dashboard.url}")

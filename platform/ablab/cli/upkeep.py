@@ -55,12 +55,14 @@ def reindex(arguments: argparse.Namespace) -> None:  # noqa: ARG001 (every comma
 
 def publish(arguments: argparse.Namespace) -> None:
     """Publish every recorded execution, oldest first, and every study; faults of the study database are told last."""
+    from ablab.runner.interrupted import end_runs, mark_in_store
     from ablab.runner.publisher import publish_execution
-    from ablab.search.publisher import publish_study
+    from ablab.search.publisher import end_abandoned, is_going_on, publish_study
     from ablab.tracking import Tracker, model_name
 
     settings = load_settings()
     store = open_store(settings)
+    mark_in_store(store)
     records = [record for record in read_executions(store.root) if not record.study]
     ablations = {record.ablation for record in records}
     studies, faults = _studies(settings, arguments.name, ablations)
@@ -87,9 +89,13 @@ def publish(arguments: argparse.Namespace) -> None:
             f"experiment {published.experiment_id}, run {published.run_id}"
         )
     for one in chosen_studies:
-        run_id = publish_study(tracker, one, settings, ended=not one.running)
+        run_id = publish_study(tracker, one, settings, ended=not is_going_on(one, store))
         trials.append({"study": one.name, "trials": len(one.outcome.rows), "run": run_id})
         say(f"study {one.name}: {len(one.outcome.rows)} trials, run {run_id}")
+    if faults and tracker.in_use:
+        end_runs(tracker, store)
+    elif tracker.in_use:
+        end_abandoned(tracker, store, settings)
     if not chosen and not chosen_studies:
         say("nothing to publish: no run is in the store")
     if arguments.json:

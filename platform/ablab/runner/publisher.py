@@ -7,19 +7,22 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 import time
+import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from queue import Empty, Queue
+from queue import Empty, Queue, SimpleQueue
 from types import TracebackType
 from typing import Any
 
 from ablab import tracking
 from ablab.errors import AblabError, RunError
+from ablab.runner.interrupted import end_runs
 from ablab.runner.pipes import sender, task_queue
 from ablab.runner.plan import PlannedStage
 from ablab.runner.pool import WorkerProcess
@@ -40,6 +43,7 @@ LEAVE_S = 10.0  # at most so long the end of a run waits until MLflow shows its 
 RETRY_S = 10.0  # until MLflow is tried again after it failed
 
 PublishWhole = Callable[[tracking.Tracker, Store, Settings, dict[str, Any]], str]
+EndAbandoned = Callable[[tracking.Tracker, Store, Settings], None]
 
 
 class Publisher:
@@ -52,6 +56,8 @@ class Publisher:
         self._process: WorkerProcess | None = None
         self._going_on: set[str] = set()
         """Keys of the trainings that are shown and have not finished."""
+        self._whole_goes_on = False
+        """A whole thing is shown that has not ended."""
 
     def __enter__(self) -> Publisher:
         return self
@@ -62,7 +68,7 @@ class Publisher:
         if self._process is None:
             return
         try:
-            if self._going_on and not self._process.ended:
+            if (self._going_on or self._whole_goes_on) and not self._process.ended:
                 self._send({"leave": sorted(self._going_on)})
                 with suppress(Empty):
                     self._events.get(timeout=LEAVE_S)
@@ -86,6 +92,7 @@ class Publisher:
 
     def publish_soon(self, task: dict[str, Any]) -> None:
         """Have a whole thing shown as it is in a few seconds. Nobody waits for it, nor hears that it failed."""
+        self._whole_goes_on = True
         self._send({"soon": True, **task})
 
     def publish_whole(self, task: dict[str, Any]) -> None:
@@ -94,6 +101,7 @@ class Publisher:
             self._process.kill()
             self._process, self._events = None, Queue()
         self._send(task)
+        self._whole_goes_on = False
         try:
             _, event = self._events.get(timeout=SILENT_S)
         except Empty:
@@ -112,7 +120,7 @@ class Publisher:
 
 def main(task_pipe: int, event_pipe: int) -> None:
     """The process: publishes what it is told until its parent is gone."""
-    serve_tasks(task_pipe, event_pipe, _publish)
+    serve_tasks(task_pipe, event_pipe, _publish, lambda tracker, store, _settings: end_runs(tracker, store))
 
 
 def _publish(tracker: tracking.Tracker, store: Store, settings: Settings, task: dict[str, Any]) -> str:
@@ -122,23 +130,27 @@ def _publish(tracker: tracking.Tracker, store: Store, settings: Settings, task: 
     return record.id
 
 
-def serve_tasks(task_pipe: int, event_pipe: int, publish: PublishWhole) -> None:
-    """Publish stages, trainings while they go on, and what else a task names by `publish`."""
+def serve_tasks(task_pipe: int, event_pipe: int, publish: PublishWhole, end_abandoned: EndAbandoned) -> None:
+    """Publish stages, trainings while they go on, and what else a task names by `publish`.
+
+    end_abandoned: shows as ended what goes on no more and is not this run's to publish.
+    """
     for name, value in PATIENCE.items():
         os.environ.setdefault(name, value)
     send = sender(event_pipe)
     received = task_queue(task_pipe)
     settings = settings_of(received.get())
-    with Desk(open_store(settings), tracking.Tracker.of(settings)) as desk:
+    store, tracker = open_store(settings), tracking.Tracker.of(settings)
+    with Desk(store, tracker, partial(end_abandoned, tracker, store, settings)) as desk:
+        tasks: SimpleQueue[dict[str, Any]] = SimpleQueue()
+        threading.Thread(target=_listen, args=(received, desk, tasks), daemon=True).start()
         while True:
             try:
-                task = received.get(timeout=TURN_S)
+                task = tasks.get(timeout=TURN_S)
             except Empty:
                 desk.work()
                 continue
-            if "follow" in task:
-                desk.follow(task)
-            elif "stage" in task:
+            if "stage" in task:
                 desk.stages.append(task)
             elif "leave" in task:
                 desk.leave(task["leave"])
@@ -149,13 +161,34 @@ def serve_tasks(task_pipe: int, event_pipe: int, publish: PublishWhole) -> None:
                 send(_whole(desk, settings, task, publish))
 
 
+def _listen(received: SimpleQueue[dict[str, Any]], desk: Desk, tasks: SimpleQueue[dict[str, Any]]) -> None:
+    """Take in tasks and what trainings tell, also while MLflow is waited for: their files go when they are done."""
+    try:
+        while True:
+            try:
+                task = received.get(timeout=TURN_S)
+            except Empty:
+                desk.read()
+                continue
+            desk.read()
+            if "follow" in task:
+                desk.follow(task)
+            else:
+                tasks.put(task)
+    except BaseException:
+        traceback.print_exc()
+        os._exit(1)  # nothing would be heard any more
+
+
 def _whole(desk: Desk, settings: Settings, task: dict[str, Any], publish: PublishWhole) -> dict[str, str]:
     """The event that tells how publishing a whole thing went; what `soon` asked for is part of it."""
     desk.soon = None
     desk.work()
     try:
         desk.send_stages()
-        return {"published": publish(desk.tracker, desk.store, settings, task)}
+        published = publish(desk.tracker, desk.store, settings, task)
+        desk.tidy()
+        return {"published": published}
     except AblabError as error:
         return {"failed": str(error)}
 
@@ -163,14 +196,17 @@ def _whole(desk: Desk, settings: Settings, task: dict[str, Any], publish: Publis
 class Desk:
     """What is to be published, kept until MLflow has it: a tracking server that is gone is tried again later."""
 
-    def __init__(self, store: Store, tracker: tracking.Tracker) -> None:
-        self.store, self.tracker = store, tracker
+    def __init__(
+        self, store: Store, tracker: tracking.Tracker, end_abandoned: Callable[[], None] = lambda: None
+    ) -> None:
+        self.store, self.tracker, self._end_abandoned = store, tracker, end_abandoned
         self.stages: deque[dict[str, Any]] = deque()
         """Tasks that name finished stages."""
         self.soon: Callable[[], str] | None = None
         """Publishes a whole thing that goes on, as it is then."""
         self._live: dict[str, tracking.LiveRun] = {}
         self._due = 0.0
+        self._tidy = False
 
     def __enter__(self) -> Desk:
         return self
@@ -188,30 +224,46 @@ class Desk:
             file, now_ms = self.store.work(key) / LIVE_FILE, time.time_ns() // 1_000_000
             self._live[key] = tracking.LiveRun(key, identity["kind"], identity, task["label"], file, now_ms)
 
+    def read(self) -> None:
+        """Look at what trainings tell."""
+        for run in list(self._live.values()):
+            run.read()
+
     def work(self) -> None:
         """Look at what trainings tell; every few seconds send everything, later where MLflow fails."""
-        for run in self._live.values():
-            run.read()
+        self.read()
         if time.monotonic() < self._due:
             return
         try:
-            for run in self._live.values():
+            for run in list(self._live.values()):
                 self.tracker.publish_live(run)
             self.send_stages()
             if self.soon is not None:
                 self.soon()
                 self.soon = None
+            self.tidy()
             self._due = time.monotonic() + LIVE_S
         except AblabError as error:
             print(f"{error}; trying again in {RETRY_S:.0f} s", file=sys.stderr, flush=True)
             self._due = time.monotonic() + RETRY_S
 
+    def tidy(self) -> None:
+        """Once, when MLflow is in use anyway: it takes a second or two to be imported, beside a first training."""
+        if self.tracker.in_use and not self._tidy:
+            self._tidy = True
+            try:
+                self._end_abandoned()
+            except AblabError as error:  # of what is not this run's: `ablab publish` says the same
+                print(error, file=sys.stderr, flush=True)
+
     def leave(self, keys: Iterable[str]) -> None:
-        """These trainings have ended without a result: interrupted, failed or pruned."""
+        """The run ends early, and these trainings with it have no result: interrupted, failed or pruned."""
         try:
             for run in (self._live[key] for key in keys if key in self._live):
                 run.read()
                 self.tracker.leave_live(run)
+            self._tidy = False
+            self.tidy()
         except AblabError as error:
             print(error, file=sys.stderr, flush=True)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -146,6 +147,10 @@ class Search:
                 self._judged_or_failed(trial, edits)
             except TakenOver as error:
                 self.view.note(str(error))
+            except (KeyboardInterrupt, SystemExit):
+                with suppress(RunError):  # its silence says the same, later
+                    self.storage.give_back(trial)
+                raise
         self.on_change()
 
     def _judged_or_failed(self, trial: Trial, edits: dict[str, Any]) -> None:

@@ -48,7 +48,10 @@ def study_view(stored: StoredStudy, folder: Path, *, ended: bool) -> StudyView:
         status="running" if not ended else "finished" if data["winners"] else "interrupted",
         started_ms=min((row["began_ms"] for row in rows), default=0),
         finished_ms=max((row["ended_ms"] or 0 for row in rows), default=0) if ended else None,
-        trials=tuple(_trial(row, metrics, watched, row["number"] in data["best"]) for row in rows),
+        trials=tuple(
+            _trial(row, metrics, watched, row["number"] in data["best"], row["number"] in stored.running)
+            for row in rows
+        ),
         params={"objectives": ", ".join(f"{d} {m}" for d, m in zip(data["directions"], metrics, strict=True))},
         metrics=_parent_metrics(data),
         artifacts={str(file.relative_to(folder)): file for file in files},
@@ -77,7 +80,7 @@ def _watched(design: Mapping[str, Any]) -> str:
     return LOSS if metric in (None, VALIDATION_LOSS) else f"score/{metric}"
 
 
-def _trial(row: Mapping[str, Any], metrics: list[str], watched: str, best: bool) -> TrialView:
+def _trial(row: Mapping[str, Any], metrics: list[str], watched: str, best: bool, goes_on: bool) -> TrialView:
     tags = {"ablab.state": row["state"], "ablab.identity": row["identity"], "ablab.best": "yes" if best else "no"}
     more = {"ablab.cause": row["cause"], "ablab.executions": " ".join(row["executions"])}
     if row["duplicate_of"] is not None:
@@ -88,7 +91,7 @@ def _trial(row: Mapping[str, Any], metrics: list[str], watched: str, best: bool)
         values=dict(zip(metrics, row["values"] or (), strict=False)),
         curves=_curves(row, metrics, watched),
         metrics={"cost/seconds": row["seconds"], "cost/stages": float(row["computed"])},
-        status=STATUS[row["state"]],
+        status="interrupted" if row["state"] == "running" and not goes_on else STATUS[row["state"]],
         started_ms=row["began_ms"],
         finished_ms=row["ended_ms"],
         tags=tags | {name: value for name, value in more.items() if value},

@@ -32,6 +32,8 @@ from ablab.spec.canonical import digest
 
 HEARTBEAT_S, SILENT_S = 10, 60
 OWNER, DESIGN, DATA, CAUSE, DUPLICATE, IDENTITY = "owner", "design", "data", "cause", "duplicate_of", "identity"
+GIVEN_BACK: dict[str, Any] = {}
+"""The owner of a trial that was interrupted."""
 RETRY_OF, EXECUTIONS, REPLICATES, SECONDS, COMPUTED = "retry_of", "executions", "replicates", "seconds", "computed"
 CHECKPOINTS = "checkpoints"
 ABOUT, JUDGED = "about", "judged"  # of the study
@@ -180,6 +182,10 @@ class TrialStorage:
                 return int(other.number)
         return None
 
+    def give_back(self, trial: Trial) -> None:
+        """Leave a trial unfinished: whoever asks next, on any machine, goes on with it at once."""
+        self.note(trial, **{OWNER: GIVEN_BACK})
+
     def note(self, trial: Trial, **attributes: Any) -> None:
         """Keep facts about a trial beside it. Raises as `tell` does."""
         with self._kept(trial):
@@ -245,6 +251,8 @@ def is_abandoned(storage: Any, study_id: int, trial: FrozenTrial) -> bool:
     if owner is None:  # its worker died between taking it and saying so
         began = trial.datetime_start
         return began is None or datetime.now() - began > timedelta(seconds=SILENT_S)
+    if owner == GIVEN_BACK:
+        return True
     return is_dead(Process(**owner)) or trial._trial_id in storage._get_stale_trial_ids(study_id)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -41,6 +42,8 @@ class LiveRun:
     started_ms: int
     waiting: list[list[Point]] = field(default_factory=list)
     """Points that MLflow has not got yet, by step."""
+    _reading: threading.Lock = field(default_factory=threading.Lock)
+    """Held while `waiting` grows; it may, while its beginning is sent."""
     _open: io.BufferedReader | None = None
     _half_line: bytes = b""
     _steps: set[int] = field(default_factory=set)
@@ -50,16 +53,19 @@ class LiveRun:
 
     def read(self) -> None:
         """Take in what was written since the last time. Once opened, the file may be removed."""
-        if self._open is None:
-            try:
-                self._open = self.file.open("rb")
-            except FileNotFoundError:
+        with self._reading:
+            if self._open is None:
+                try:
+                    self._open = self.file.open("rb")
+                except FileNotFoundError:
+                    return
+            if self._open.closed:
                 return
-        *lines, self._half_line = (self._half_line + self._open.read()).split(b"\n")
-        for row in _rows(lines):
-            if row["step"] not in self._steps:  # a resumed training repeats steps, with equal values
-                self._steps.add(row["step"])
-                self.waiting.append(list(curve_points(row, row["time_ms"])))
+            *lines, self._half_line = (self._half_line + self._open.read()).split(b"\n")
+            for row in _rows(lines):
+                if row["step"] not in self._steps:  # a resumed training repeats steps, with equal values
+                    self._steps.add(row["step"])
+                    self.waiting.append(list(curve_points(row, row["time_ms"])))
 
     @property
     def shown(self) -> bool:
@@ -68,8 +74,9 @@ class LiveRun:
 
     def close(self) -> None:
         """Read no more."""
-        if self._open is not None:
-            self._open.close()
+        with self._reading:
+            if self._open is not None:
+                self._open.close()
 
     def send(self, client: Any, experiment_id: str) -> None:
         """Send what is waiting. What fails to arrive stays and is sent the next time."""
@@ -77,9 +84,8 @@ class LiveRun:
             return
         run_id, self._run_id = self._run_id or self._join(client, experiment_id), None
         metric = load_mlflow().entities.Metric
-        size = METRICS_PER_BATCH // max(map(len, self.waiting), default=1)
         while self.waiting and not self._complete:
-            steps = self.waiting[:size]
+            steps = self.waiting[: METRICS_PER_BATCH // max(map(len, self.waiting))]
             client.log_batch(run_id, [metric(p.name, p.value, p.time_ms, p.step) for step in steps for p in step])
             del self.waiting[: len(steps)]
         self._run_id = run_id  # known to be good: else it is looked up again
@@ -98,7 +104,8 @@ class LiveRun:
             return str(found.info.run_id)
         run_id = upsert(client, experiment_id, found, self._spec())
         there = {metric.step for metric in client.get_metric_history(run_id, LOSS)}
-        self.waiting = [step for step in self.waiting if step[0].step not in there]
+        with self._reading:
+            self.waiting = [step for step in self.waiting if step[0].step not in there]
         return run_id
 
     def _spec(self) -> RunSpec:

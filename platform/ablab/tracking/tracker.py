@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Container, Iterator
+from collections.abc import Callable, Collection, Container, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +24,7 @@ from ablab.tracking.lineage import inputs_first, link_stage
 from ablab.tracking.live import LiveRun
 from ablab.tracking.models import publish_model
 from ablab.tracking.pages import PAGES_TAG, addresses, experiment_tags
+from ablab.tracking.runs import STATUS
 from ablab.tracking.stages import STAGES, find_stage, publish_stage
 from ablab.tracking.studies import StudyView, publish_study
 from ablab.tracking.views import ExecutionView, ModelView, StageView
@@ -96,6 +97,21 @@ class Tracker:
             return
         with self._using() as client:
             run.leave(client, self._experiment(STAGES))
+
+    @property
+    def in_use(self) -> bool:
+        """MLflow was asked for something through this tracker."""
+        return self._client is not None
+
+    def end_abandoned(self, experiments: Collection[str], abandoned: Callable[[Mapping[str, str]], bool]) -> None:
+        """Show as killed the runs that are said to go on and of which, by their tags, nobody will tell any more."""
+        with self._using() as client:
+            there = filter(None, map(client.get_experiment_by_name, experiments))
+            ids = [experiment.experiment_id for experiment in there]
+            running = client.search_runs(ids, "attributes.status = 'RUNNING'", max_results=50_000) if ids else []
+            for run in running:
+                if abandoned(run.data.tags):
+                    client.set_terminated(run.info.run_id, STATUS["interrupted"])
 
     def publish_model(self, train: StageView, step: int, tokenizer: Path, name: str, alias: str) -> str:
         """The id of the logged model of a training's checkpoint, registered as `models:/<name>@<alias>`."""
