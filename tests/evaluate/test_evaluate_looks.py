@@ -186,13 +186,9 @@ def test_without_waiting_curves_nothing_is_looked_at(tmp_path: Path) -> None:
     assert looks.seconds == 0.0
 
 
-def test_of_two_ranks_with_divided_weights_the_first_looks_and_no_byte_changes(training: Any) -> None:
-    numerics = {"ranks": 2, "micro_batch": 1, "threads": 2, "zero_stage": 3}
-    plain, _, _ = training("plain", looks=False, **numerics)
-    train(plain)
-    ctx, curve, told = training("looked", **numerics)
+def test_of_two_ranks_with_divided_weights_the_first_scores_what_was_written(training: Any) -> None:
+    ctx, curve, told = training(ranks=2, micro_batch=1, threads=2, zero_stage=3)
     train(ctx)
-    assert digests(ctx.out) == digests(plain.out)
     assert ctx.costs["look_seconds"] > 0
     stage, files = finished(curve, ctx.out)
     assert [values["aggregate"] for _, values in told] == stage["aggregate"]

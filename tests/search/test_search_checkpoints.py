@@ -7,9 +7,13 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 from study_helper import finish, start_study, study_project
 from tiny_helper import command, environment
+
+from ablab.search.looks import selection_score
 
 STEPS, EVERY = 40, 5
 ABLATION = f"""
@@ -99,3 +103,26 @@ def test_an_ablation_that_needs_the_stopped_training_resumes_it(searched: tuple[
     assert done.returncode == 0, done.stderr
     manifest = json.loads((folder / "home/store/train" / key / "manifest.json").read_text())
     assert manifest["costs"]["resumed_from_step"] >= 5
+
+
+def test_a_rule_over_suites_sees_what_the_trainings_looks_score_on_selection_data(tmp_path: Path) -> None:
+    """Of a look nothing is computed again when the training is done, and it costs the training no byte."""
+    folder = study_project(
+        tmp_path,
+        edits='"evaluation.curve": {"every": 5, "suites": ["minimal_pairs"]}',
+        steps=10,
+        checkpoint_pruner='Median(metric="minimal_pairs", startup_trials=1, after=5)',
+        budget="trials=1, hours=None, device_hours=None, failures_in_a_row=1",
+    )
+    code, output, errors = finish(start_study(folder, "--json"))
+    assert code == 0, errors
+    row, store = json.loads(output)["rows"][0], folder / "home/store"
+    curve, training, suite = (store / role / stage_of(folder, row, role) for role in ("curve", "train", "suite"))
+    table = pq.read_table(curve / "items.parquet")
+    scores = {
+        str(step): selection_score(table.filter(pc.field("step") == step), suite, "minimal_pairs") for step in (5, 10)
+    }
+    assert row["checkpoints"] == {"0": scores}
+    assert json.loads((training / "manifest.json").read_text())["costs"]["look_seconds"] > 0
+    assert "tokens" not in json.loads((curve / "manifest.json").read_text())["costs"]
+    assert "minimal_pairs" not in (training / "curves.jsonl").read_text()
