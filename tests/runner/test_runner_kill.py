@@ -73,7 +73,13 @@ def test_killed_in_every_kind_of_stage_the_same_command_gives_the_same_bytes(
     assert set(ORDER) == set(KINDS)
     hit = []
     for number, kind in enumerate(ORDER):
-        if kind in ("requests", "describe", "floor", "curve"):  # these may be there already: nothing waits long
+        if kind in (
+            "requests",
+            "manipulation",
+            "describe",
+            "floor",
+            "curve",
+        ):  # these may be there already: nothing waits long
             shutil.rmtree(home / "store" / kind, ignore_errors=True)
         hit += [kind] if _kill_during(kind, home, keys, worker=number % 2 == 1) else []
     assert set(hit) == set(KINDS), f"only {hit} were killed"
