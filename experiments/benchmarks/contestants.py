@@ -9,7 +9,7 @@ import torch
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 
-from ablab.generate.decoder import Decoder
+from ablab.generate.decoder import pair_of
 from ablab.generate.layout import Weights
 from ablab.generate.sampler import Sampler
 from ablab.generate.text import SPECIALS, Vocabulary
@@ -66,10 +66,8 @@ class Ours:
     def __init__(self, setting: Setting, root: Path, rows: int, clock: Clock) -> None:
         self.setting, self.rows, self.clock = setting, rows, clock
         length = setting.prompt + setting.new_tokens
-        self.good, self.bad = (
-            Decoder(Weights.load(root / name, setting.precision, setting.device), rows, length)
-            for name in ("good", "bad")
-        )
+        good, bad = (Weights.load(root / name, setting.precision, setting.device) for name in ("good", "bad"))
+        self.good, self.bad = pair_of(good, bad, rows, length)
         words = [*SPECIALS, *(str(word) for word in range(len(SPECIALS), setting.vocab_size))]
         self.vocabulary = Vocabulary(Tokenizer(WordLevel({word: n for n, word in enumerate(words)}, "<unk>")))
 

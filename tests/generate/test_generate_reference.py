@@ -11,7 +11,7 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from ablab.generate.decoder import Decoder
+from ablab.generate.decoder import pair_of
 from ablab.generate.draws import uniforms
 from ablab.generate.layout import Weights
 from ablab.generate.sampler import Sampler
@@ -98,8 +98,9 @@ def test_words_equal_those_of_a_plain_two_model_loop(
     settings = {"strength": 1.0, "alpha": 0.1, "temperature": 1.0, "bad_temperature": 1.0, "top_k": None, "top_p": None}
     how = Decoding(**(settings | {"stop_at_eos": False, "keep_prompt": True} | FORMS[form]))
     prompts = np.random.default_rng(1).integers(4, 260, (3, PROMPT))
-    good, bad = (Decoder(Weights.load(root / name, "fp32"), ROWS, PROMPT + NEW) for name in ("good", "bad"))
-    sampler = Sampler(good, bad if how.strength else None, how, prompts, NEW, SEED, vocabulary)
+    weights = [Weights.load(root / name, "fp32") for name in ("good", "bad")]
+    good, bad = pair_of(weights[0], weights[1] if how.strength else None, ROWS, PROMPT + NEW)
+    sampler = Sampler(good, bad, how, prompts, NEW, SEED, vocabulary)
     size = sampler.shard_size  # of the last shard not all are wanted; a stopping row goes on with the next sequence
     assert size == (4 * ROWS if how.stop_at_eos else ROWS)
     shards = [

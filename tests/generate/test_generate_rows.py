@@ -82,7 +82,7 @@ def test_the_masked_step_of_a_gpu_gives_the_logits_and_caches_of_a_cpu(
         decoder.positions = list(positions)
     with torch.inference_mode():
         expected = plain.step(words[:, 0])
-        found = masked.forward_masked(words[:, 0], torch.tensor(positions), end)
+        (found,) = masked.stack.forward_masked(words[:, 0], torch.tensor(positions), end)
     assert expected.std() > 0.1
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
     torch.testing.assert_close(masked.cache_L2BKTD, plain.cache_L2BKTD, rtol=0, atol=1e-5)

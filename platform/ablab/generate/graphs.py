@@ -1,4 +1,4 @@
-"""Steps of a decoder on a GPU as CUDA graphs: hundreds of small kernels are started by one call.
+"""Steps on a GPU as CUDA graphs: hundreds of small kernels are started by one call.
 
 A graph has fixed shapes, so there is one for every `BUCKET` positions of the cache; what lies behind a row's own
 position is masked. Which graph computes a step follows from the positions alone, so a shard gives the same bytes on
@@ -38,14 +38,14 @@ class StepGraphs:
         self.captured: dict[int, tuple[torch.cuda.CUDAGraph, Tensor]] = {}
 
     def step(self, forward: Forward, words_B: Tensor, positions: list[int], end: int) -> Tensor:
-        """Logits [B, V], overwritten by the next step; `forward` is one and the same at every step."""
+        """Logits [M, B, V], overwritten by the next step; `forward` is one and the same at every step."""
         self.words_B.copy_(words_B)
         self.positions_B.copy_(torch.tensor(positions))
         if end not in self.captured:
             self.captured[end] = self._capture(forward, end)
-        graph, logits_BV = self.captured[end]
+        graph, logits_MBV = self.captured[end]
         graph.replay()
-        return logits_BV
+        return logits_MBV
 
     def _capture(self, forward: Forward, end: int) -> tuple[torch.cuda.CUDAGraph, Tensor]:
         """Warming up writes what the replay writes again, so it leaves no trace."""
@@ -58,5 +58,5 @@ class StepGraphs:
             torch.cuda.current_stream().wait_stream(stream)
             graph = torch.cuda.CUDAGraph()
             with torch.cuda.graph(graph, pool=self.pool):
-                logits_BV = forward(self.words_B, self.positions_B, end)
-        return graph, logits_BV
+                logits_MBV = forward(self.words_B, self.positions_B, end)
+        return graph, logits_MBV

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 
 from ablab.generate.chosen_rows import Make, rows_of
-from ablab.generate.decoder import Decoder
+from ablab.generate.decoder import Decoder, pair_of
 from ablab.generate.dropout import AttentionDropout
 from ablab.generate.layout import Weights
 from ablab.generate.models import Models, check_shapes, find_models
@@ -119,11 +119,10 @@ def _decoders(models: Models, length: int, precision: str, device: str, seed: in
     """Makes GOOD, and BAD where there is one, for a number of rows; weights are read once."""
     load = partial(Weights.load, precision=precision, device=device)
     good = load(models.good)
-    bad = load(models.bad) if models.bad is not None else good
     dropout = AttentionDropout(models.dropout, seed) if models.dropout is not None else None
+    bad = load(models.bad) if models.bad is not None else good if dropout is not None else None
 
     def make(rows: int) -> tuple[Decoder, Decoder | None]:
-        contrasted = models.bad is not None or dropout is not None
-        return Decoder(good, rows, length), Decoder(bad, rows, length, dropout) if contrasted else None
+        return pair_of(good, bad, rows, length, dropout)
 
     return make

@@ -18,7 +18,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ablab.generate.decoder import Decoder
+from ablab.generate.decoder import Decoder, SecondDecoder
 from ablab.generate.decoding import draw
 from ablab.generate.draws import uniforms
 from ablab.generate.rows import Rows
@@ -77,10 +77,10 @@ class Sampler:
         barred = torch.tensor(self.vocabulary.barred(self.good.shape.vocab_size), device=device)
         wanted, tick = sequences, 0
         while wanted:
-            logits = {name: model.step(rows.words_B) for name, model in self.models.items()}
-            good_BV = logits["GOOD"].index_fill_(-1, barred, -math.inf)
+            good_BV, bad_BV = self._logits(rows.words_B)
+            good_BV.index_fill_(-1, barred, -math.inf)
             places = rows.places()
-            drawn = draw(good_BV, logits.get("BAD"), self.decoding, rows.uniforms_QN[places], tick % KL_EVERY == 0)
+            drawn = draw(good_BV, bad_BV, self.decoding, rows.uniforms_QN[places], tick % KL_EVERY == 0)
             trace.add(places, drawn)
             ended = self._ended(rows, drawn.words_B)
             wanted -= sum(rows.sequences[row] < sequences for row in ended)
@@ -89,6 +89,13 @@ class Sampler:
             progress(self.new_tokens * (sequences - wanted) + rows.steps_below(sequences))
         end = self.vocabulary.end if self.decoding.stop_at_eos else None
         return trace.shard(index, int(numbers_Q[0]), sequences, end)
+
+    def _logits(self, words_B: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Of GOOD and BAD: [B, V] each."""
+        if isinstance(self.bad, SecondDecoder):
+            good_BV, bad_BV = self.bad.step_both(words_B)
+            return good_BV, bad_BV
+        return self.good.step(words_B), None if self.bad is None else self.bad.step(words_B)
 
     def _ended(self, rows: Rows, words_B: Tensor) -> list[int]:
         """Rows whose sequence is whole with these words."""
