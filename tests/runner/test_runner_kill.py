@@ -32,6 +32,7 @@ ORDER = (
     "curve",
 )
 CURVE = ("--set", 'evaluation.curve={"every": 20}')  # one look, at the last step: every other stage stays what it is
+SOON = ("requests", "manipulation", "describe", "floor", "curve")  # these may be there already: nothing waits long
 LONG = {"corpus": 0.1, "train": 0.5, "generate": 0.2, "evaluate": 0.1}  # s, less than such a stage takes
 MOMENTS = random.Random(20_251_122)
 
@@ -73,13 +74,7 @@ def test_killed_in_every_kind_of_stage_the_same_command_gives_the_same_bytes(
     assert set(ORDER) == set(KINDS)
     hit = []
     for number, kind in enumerate(ORDER):
-        if kind in (
-            "requests",
-            "manipulation",
-            "describe",
-            "floor",
-            "curve",
-        ):  # these may be there already: nothing waits long
+        if kind in SOON:
             shutil.rmtree(home / "store" / kind, ignore_errors=True)
         hit += [kind] if _kill_during(kind, home, keys, worker=number % 2 == 1) else []
     assert set(hit) == set(KINDS), f"only {hit} were killed"
