@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ablab.analysis import Comparison, plot_effects, write_files
 from ablab.analysis.corpora import numbers_of
-from ablab.analysis.report import build_page, corpora_page, corpus_page
+from ablab.analysis.report import build_page, corpora_page, corpus_page, styles_of
 from ablab.errors import InputError
 from ablab.runner.recorded import report_material, until
 from ablab.runner.results import compare_roles, factors, results_folder
@@ -127,6 +127,8 @@ def _corpora(store: Store, record: Execution, design: Design, home: Path) -> dic
 
 
 def _arms(store: Store, record: Execution, design: Design, comparison: Comparison | None) -> Iterator[ArmView]:
+    judged = [arm for arm, replicates in record.roles.items() if any(_is_judged(store, roles) for roles in replicates)]
+    styles = styles_of(design.control, [arm for arm in judged if arm != design.control])
     for arm, replicates in record.roles.items():
         names = design.replicates_of(arm)
         for position, roles in enumerate(replicates):
@@ -144,7 +146,12 @@ def _arms(store: Store, record: Execution, design: Design, comparison: Compariso
                 verdicts={c.id: c.verdict for c in comparison.claims if c.arm == arm} if comparison else {},
                 remark=_remark(store, done),
                 status="finished" if "evaluate" in done else record.status,
+                colour=styles[arm]["color"] if arm in styles else "",
             )
+
+
+def _is_judged(store: Store, roles: Mapping[str, tuple[str, str]]) -> bool:
+    return "evaluate" in roles and store.has(*roles["evaluate"])
 
 
 def _metrics(comparison: Comparison, arm: str, position: int) -> dict[str, float]:

@@ -39,7 +39,7 @@ class PreparedView:
     sections: Mapping[str, Sequence[Card]] = field(default_factory=dict)
     """Charts by the title above them; none is the table alone."""
     group_by: str = ""
-    """A parameter: charts then show the mean over the runs that share its value."""
+    """A tag: charts then show the mean over the runs that share its value."""
 
     @property
     def tag(self) -> str:
@@ -60,7 +60,7 @@ class PreparedView:
         return json.dumps(shown | {"state": f"deflate;{packed}"})
 
     def _state(self) -> dict[str, Any]:
-        keys = {"groupByKeys": [{"mode": "param", "groupByData": self.group_by}], "aggregateFunction": "average"}
+        keys = {"groupByKeys": [{"mode": "tag", "groupByData": self.group_by}], "aggregateFunction": "average"}
         return {
             "searchFilter": self.search,
             "orderByKey": f"metrics.`{self.order_by}`",
@@ -160,11 +160,6 @@ def changes(title: str, baseline: str) -> Card:
         "showDifferencesOnly": False,
         "baselineColumnUuid": baseline,
     }
-
-
-def group_id(param: str, value: str) -> str:
-    """What MLflow's page calls a group of runs."""
-    return f"param.{param}.{value}"
 
 
 def _section(id_: str, title: str) -> dict[str, Any]:

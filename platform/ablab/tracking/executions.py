@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import quote
 
 from ablab.spec.canonical import canonical_json
+from ablab.tracking.colours import COLOUR_TAG, group_key
 from ablab.tracking.learning import learning_points, score_points
 from ablab.tracking.runs import Point, RunSpec, keep_one, upsert
 from ablab.tracking.views import ArmView, ExecutionView
@@ -132,6 +133,7 @@ def _arm_run(
     tags = {
         EXECUTION_TAG: view.id,
         ARM_TAG: arm.arm,
+        group_key(ARM_TAG, view.arm_names()): arm.arm,
         REPLICATE_TAG: arm.replicate,
         PARENT_TAG: parent_id,
         NOTE_TAG: _arm_note(arm, linked, run_page(experiment_id, parent_id)),
@@ -140,6 +142,8 @@ def _arm_run(
         VERDICTS_TAG: "; ".join(f"{verdict}: {claim}" for claim, verdict in arm.verdicts.items()),
         **{f"ablab.stage.{role}": _address(key, linked.get(role)) for role, key in arm.stages.items()},
     }
+    if arm.colour:
+        tags[COLOUR_TAG] = arm.colour
     outputs = [(models[arm.model.train, arm.model.step], arm.model.step)] if arm.model else []
     datasets = [[d.name, d.key, d.context, d.profile] for d in arm.datasets]
     params = {ARM_PARAM: arm.arm, **arm.factors}

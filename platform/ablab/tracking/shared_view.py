@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from ablab.spec.metrics import BITS_PER_BYTE
-from ablab.tracking.cards import Card, PreparedView, bar, changes, dots, group_id, line, parallel
+from ablab.tracking.cards import Card, PreparedView, bar, changes, dots, line, parallel
+from ablab.tracking.colours import group_id, group_key
 from ablab.tracking.executions import ARM_PARAM, ARM_TAG, DIFFERENCE, EXECUTION_TAG, VERDICTS_TAG
 from ablab.tracking.flatten import safe_name
 from ablab.tracking.learning import LEARNING, score_names
@@ -22,6 +23,7 @@ def prepared_views(view: ExecutionView) -> tuple[PreparedView, ...]:
     top = [safe_name(name) for name in view.top] or scores
     suites = [name for name in scores if name not in top]
     factors = [safe_name(path) for path in _varying_factors(view)]
+    groups = group_key(ARM_TAG, view.arm_names())
     differences = [DIFFERENCE + name for name in (*top, *suites)]
     other = sorted({safe_name(name) for arm in view.arms for name in arm.metrics} - {*scores, safe_name(BITS_PER_BYTE)})
     means = {
@@ -41,7 +43,7 @@ def prepared_views(view: ExecutionView) -> tuple[PreparedView, ...]:
     from_control = {
         "Paired difference in points (perplexity: in %), mean over replicates": [bar(name) for name in differences],
         "Means and their change from the control": [
-            changes(f"Change from {view.control}", group_id(ARM_PARAM, view.control))
+            changes(f"Change from {view.control}", group_id(groups, view.control))
         ],
     }
     against = [*map(_param, factors), *map(_metric, top)]
@@ -59,7 +61,7 @@ def prepared_views(view: ExecutionView) -> tuple[PreparedView, ...]:
             metrics={*scores, *other, *differences, *LEARNING, *looks},
             columns=[_tag(ARM_TAG), *columns],
             sections={title: cards for title, cards in charts.items() if cards},
-            group_by=ARM_PARAM if grouped else "",
+            group_by=groups if grouped else "",
         )
 
     return (

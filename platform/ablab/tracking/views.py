@@ -77,6 +77,8 @@ class ArmView:
     status: Status = "finished"
     remark: str = ""
     """What a reader should know beside all this; a sentence."""
+    colour: str = ""
+    """In which its runs are drawn: '#0072B2'; MLflow's choice when empty."""
 
 
 @dataclass(frozen=True)
@@ -114,6 +116,10 @@ class ExecutionView:
     claimed: tuple[str, ...] = ()
     """Factors that claims are about."""
     tags: Mapping[str, str] = field(default_factory=dict)
+
+    def arm_names(self) -> tuple[str, ...]:
+        """Every arm once."""
+        return tuple(dict.fromkeys(arm.arm for arm in self.arms))
 
 
 def model_name(ablation: str, scale: str, arm: str) -> str:
