@@ -20,6 +20,7 @@ pytestmark = pytest.mark.postgres
 
 RATES = '{"schedule.learning_rate": Float(low=1e-3, high=1e-2, log=True)}'
 TRIALS = 3
+ONE_THREAD = ("--numerics", "threads=1")
 
 
 def test_the_trial_of_a_killed_worker_is_picked_up_by_the_other_and_counted_once(
@@ -28,12 +29,13 @@ def test_the_trial_of_a_killed_worker_is_picked_up_by_the_other_and_counted_once
     folder = study_project(
         tmp_path,
         space=RATES,
-        steps=40,
+        steps=20,
         budget=f"trials={TRIALS}, hours=None, device_hours=None, failures_in_a_row=2",
     )
     with database(postgres_server, "registry") as registry, database(postgres_server, "studies") as studies:
         around = {"ABLAB_REGISTRY_URL": registry, "ABLAB_STUDY_URL": studies}
-        killed, other = start_study(folder, **around), start_study(folder, "--json", **around)
+        killed = start_study(folder, *ONE_THREAD, **around)
+        other = start_study(folder, "--json", *ONE_THREAD, **around)
         number, point = begun(killed)
         wait_until(lambda: list((folder / "home/store/.work").glob("*/live.jsonl")))
         os.kill(killed.pid, signal.SIGKILL)
@@ -48,7 +50,7 @@ def test_the_trial_of_a_killed_worker_is_picked_up_by_the_other_and_counted_once
         assert len(taken["executions"]) == 2, "once by each worker"
         stored = stored_study(study_place(studies), "rates@1 tiny")
         assert [trial.state.name for trial in stored.optuna.trials] == ["COMPLETE"] * TRIALS
-        code, output, errors = finish(start_study(folder, "--json", **around))
+        code, output, errors = finish(start_study(folder, "--json", *ONE_THREAD, **around))
         assert code == 0, errors
         again = json.loads(output)
         assert [again[part] for part in ("rows", "winners", "base")] == [
