@@ -4,7 +4,7 @@ Probit studies of two arms on tasks of items: a model of seed r answers item i r
 ability + difficulty[i] + reaction[arm, i] + seed[arm, r] + noise[arm, r, i] > 0. Every study draws new items and new
 seeds; the truth is the difference of the arms' expected accuracy. Regimes differ in what dominates. Where rows share
 stories, difficulty, reaction and half of the noise are the story's. Where no answer is right or wrong, models are
-scored as evaluations are (`experiments.benchmarks.coverage_scores`). All of it takes some eight minutes of one core.
+scored as evaluations are (`experiments.benchmarks.coverage_scores`). All of it takes some six minutes of one core.
 """
 
 from __future__ import annotations
