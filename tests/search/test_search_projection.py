@@ -50,6 +50,11 @@ def test_the_runs_of_a_study_that_goes_on_are_those_of_its_end(tmp_path: Path) -
     assert ended["study"].data.metrics["winner/perplexity/low"] == 9.0
     first, *_ = ended["study"].data.tags["mlflow.note.content"].splitlines()
     assert first == "trial 0: perplexity 9 searched, 9.3 [9, 9.6] on fresh replicates, against the base -1 % [-2, +0]"
+    pages = Tracker.of(settings).pages("http://here")["study/rates"]
+    assert list(pages) == ["rates@1 tiny"]
+    assert f"/runs/{ended['study'].info.run_id}?" in pages["rates@1 tiny"]
+    about = connect(settings.tracking_uri).get_experiment_by_name("study/rates").tags["mlflow.note.content"]
+    assert about.splitlines()[0] == first
     losses = connect(settings.tracking_uri).get_metric_history(
         ended["0"].info.run_id, "validation_loss_nats/replicate-1"
     )

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ablab.spec.canonical import canonical_json
-from ablab.tracking.executions import NOTE_TAG, PARENT_TAG
+from ablab.tracking.executions import NOTE_TAG, PARENT_TAG, run_page
+from ablab.tracking.pages import NOTE_LIMIT, PAGES_TAG
 from ablab.tracking.runs import Point, RunSpec, keep_one, upsert
 from ablab.tracking.views import Status
 
@@ -71,7 +73,20 @@ def publish_study(client: Any, experiment_id: str, view: StudyView) -> str:
     for run in runs if view.status != "running" else ():  # of one that runs another worker may have told more
         if TRIAL_TAG in run.data.tags and run.data.tags[TRIAL_TAG] not in known:
             client.delete_run(run.info.run_id)
+    _describe(client, experiment_id, parent_id, view)
     return parent_id
+
+
+def _describe(client: Any, experiment_id: str, parent_id: str, view: StudyView) -> None:
+    """The experiment's description is that of the study that was published last; its pages are those of all scales."""
+    tags = client.get_experiment(experiment_id).tags
+    page = {f"{view.label} {view.scale}": run_page(experiment_id, parent_id)}
+    pages = json.loads(tags.get(PAGES_TAG, "{}")) | page
+    links = " · ".join(f"[{title}]({address})" for title, address in pages.items())
+    note = f"{view.outcome_line}\n\n{links}\n\n{view.description_md}"[:NOTE_LIMIT]
+    for name, value in {PAGES_TAG: json.dumps(pages), NOTE_TAG: note}.items():
+        if tags.get(name) != value:
+            client.set_experiment_tag(experiment_id, name, value)
 
 
 def _parent_run(view: StudyView) -> RunSpec:
