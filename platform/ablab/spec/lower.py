@@ -25,7 +25,7 @@ class Lowered:
     Roles: corpus, tokenizer, tokens, suite, requests, real_describe, train, select, evaluate; floor, but not with
     lm-eval's own tasks; with learning curves curve; with synthetic text also good_train, good_select, good_evaluate,
     generate, describe, synthetic_tokens; with a BAD of weights of its own bad_select, bad_evaluate, and with a smaller
-    model bad_train.
+    model bad_train. Several arms together have manipulation as well (`ablab.spec.manipulation`).
     """
 
     roles: Mapping[str, Stage]
