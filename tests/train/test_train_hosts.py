@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 import torch
+from process_helper import wait_until
 
 from ablab.errors import InputError, RunError
 from ablab.spec.hostfile import is_here, parse_hostfile
 from ablab.spec.placement import Numerics
 from ablab.store.context import StageContext
+from ablab.tracking.services import free_port
 from ablab.train.stage import train
 
 MakeContext = Callable[..., StageContext]
+Require = Callable[[str, str], NoReturn]
 Trained = tuple[StageContext, dict[str, Any]]
 TWO = Numerics(ranks=2, threads=2)
 
@@ -49,15 +54,54 @@ def losses(ctx: StageContext) -> list[float]:
     return [json.loads(line)["train_loss_nats"] for line in (ctx.out / "curves.jsonl").read_text().splitlines()]
 
 
+@pytest.fixture(params=["without ssh", "by ssh"])
+def _other_machines(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, require: Require
+) -> Iterator[None]:
+    """pdsh: one that stays here, or the real one by real ssh to a server of this test."""
+    with ExitStack() as opened:
+        if request.param == "by ssh":
+            options = opened.enter_context(ssh_server(tmp_path, require))
+            monkeypatch.setenv("PDSH_SSH_ARGS_APPEND", options)
+        else:
+            programs = tmp_path / "programs"
+            programs.mkdir()
+            (programs / "pdsh").write_text(PDSH.format(python=sys.executable))
+            (programs / "pdsh").chmod(0o755)
+            monkeypatch.setenv("PATH", f"{programs}{os.pathsep}{os.environ['PATH']}")
+        yield
+
+
+@contextmanager
+def ssh_server(folder: Path, require: Require) -> Iterator[str]:
+    """Options of ssh with which this machine lets this user in."""
+    found = {name: shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin") for name in ("pdsh", "ssh", "sshd")}
+    if lacking := [name for name, program in found.items() if program is None]:
+        require("ssh", f"{' and '.join(lacking)} is not installed")
+    port, log = free_port(), folder / "sshd.log"
+    for key in ("host", "user"):
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / key], check=True)
+    (folder / "sshd_config").write_text(
+        f"Port {port}\nListenAddress 127.0.0.1\nHostKey {folder}/host\nAuthorizedKeysFile {folder}/user.pub\n"
+        "PidFile none\nStrictModes no\nUsePAM no\nPasswordAuthentication no\n"
+    )
+    options = f"-p {port} -i {folder}/user -o BatchMode=yes -o StrictHostKeyChecking=no"
+    options += f" -o UserKnownHostsFile={folder}/known -o LogLevel=ERROR"
+    with subprocess.Popen([str(found["sshd"]), "-D", "-f", folder / "sshd_config", "-E", log]) as server:
+        try:
+            wait_until(lambda: server.poll() is not None or (log.exists() and "listening" in log.read_text()))
+            if server.poll() is not None or subprocess.run(["ssh", *options.split(), "127.0.0.1", "true"]).returncode:
+                require("ssh", f"sshd lets nobody in: {log.read_text()}")
+            yield options
+        finally:
+            server.terminate()
+
+
+@pytest.mark.usefixtures("_other_machines")
 def test_two_machines_train_as_one_process(
     make_context: MakeContext, trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The launcher's own way to several machines, but for ssh: both are this one under two names."""
-    programs = tmp_path / "programs"
-    programs.mkdir()
-    (programs / "pdsh").write_text(PDSH.format(python=sys.executable))
-    (programs / "pdsh").chmod(0o755)
-    monkeypatch.setenv("PATH", f"{programs}{os.pathsep}{os.environ['PATH']}")
+    """The launcher's own way to several machines: both are this one under two names."""
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "hidden")
     hosts = tmp_path / "hostfile"
     hosts.write_text("localhost slots=1\n127.0.0.1 slots=1\n")
