@@ -122,9 +122,12 @@ def test_every_replicate_is_a_dot(page: Any, pages: dict[str, str], comparison: 
 def test_learning_curves_have_a_line_for_every_arm(
     page: Any, pages: dict[str, str], comparison: dict[str, Any]
 ) -> None:
-    text = opened(page, pages["learning curves"], charts=2)
-    assert all(f"{arm} (learning/validation_loss_nats)" in text for arm in comparison["arms"][:2])
-    assert page.locator(".scatterlayer .js-line").count() >= 2 * len(comparison["arms"])
+    suites = {score["metric"] for score in comparison["oracle"]["scores"]}  # of the declared learning curves
+    charts = 2 + len(suites) + 1  # losses, suites, their mean
+    text = opened(page, pages["learning curves"], charts=charts)
+    for name in ("validation_loss_nats", "aggregate"):
+        assert all(f"{arm} (learning/{name})" in text for arm in comparison["arms"][:2])
+    assert page.locator(".scatterlayer .js-line").count() >= charts * len(comparison["arms"])
 
 
 def test_factors_stand_against_scores_and_side_by_side(
