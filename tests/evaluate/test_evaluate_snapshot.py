@@ -173,6 +173,21 @@ def test_what_is_stored_of_an_answer_does_not_contradict_the_metric(world: Any, 
     evaluate(ctx)
     for row in pq.read_table(ctx.out / "items.parquet").to_pylist():
         assert (row["prediction"], len(row["log_probs"])) == (None, len(PLACES))
+        assert row["correct"] is not None and row["pseudo_value"] is None
+
+
+def test_documents_of_a_metric_that_is_a_mean_but_not_of_right_answers_have_pseudo_values(
+    world: Any, fresh: Fresh, data: Path
+) -> None:
+    base = data / "tasks" / "base.yaml"
+    base.write_text(base.read_text().replace("acc_norm", "acc_mutual_info"))
+    suite = SUITE.model_copy(update={"metric": "acc_mutual_info"})
+    fetch_tasks([suite], data)
+    ctx = fresh(suite=staged(world, data, suite, "suite-mutual"))
+    score = evaluate(ctx)["suites"]["outside"]["score"]
+    rows = pq.read_table(ctx.out / "items.parquet").to_pylist()
+    assert {row["correct"] for row in rows} == {None}
+    assert sum(row["pseudo_value"] for row in rows) / len(rows) == pytest.approx(score / 100, abs=1e-12)
 
 
 def test_curves_have_such_suites(world: Any, fresh: Fresh, data: Path) -> None:
