@@ -12,10 +12,16 @@ from ablab.train.settings import TrainSettings
 
 UNBUILT = ("jit load", "building extension", "error compiling", "ninja is required")  # in what torch and DeepSpeed say
 
+ALONE_BUCKET_ELEMENTS = 1 << 16
+"""A gradient above this size is not copied to ZeRO's bucket."""
+
 
 def deepspeed_config(settings: TrainSettings) -> dict[str, Any]:
     """JSON-like; follows from identity and numerics alone. What may be added: `ablab.spec.deepspeed`."""
     zero: dict[str, Any] = {"stage": settings.zero_stage}
+    if settings.zero_stage == 1 and settings.ranks == 1:
+        # Gradients of one rank are their own sum: nothing to hand out, nothing to gather in a bucket but small ones.
+        zero |= {"reduce_scatter": False, "reduce_bucket_size": ALONE_BUCKET_ELEMENTS}
     if settings.offload_optimizer:
         zero["offload_optimizer"] = {"device": "cpu", "pin_memory": settings.device != "cpu"}
     generated = {
@@ -23,7 +29,8 @@ def deepspeed_config(settings: TrainSettings) -> dict[str, Any]:
         "train_micro_batch_size_per_gpu": settings.micro_batch,
         "gradient_accumulation_steps": settings.accumulation,
         "gradient_clipping": settings.schedule.clip_norm or 0.0,
-        "bf16": {"enabled": settings.precision == "bf16"},
+        # Not one more look at every gradient: their norm is taken anyway, and the loop ends when it is not finite.
+        "bf16": {"enabled": settings.precision == "bf16", "check_grad_overflow": False},
         "zero_optimization": zero,
         # Offloading takes torch's fused AdamW too, as fast as DeepSpeed's own, which a compiler must build first.
         "zero_force_ds_cpu_optimizer": False,

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from ablab.errors import RunError
 from ablab.models.llama import initialise, llama_config
-from ablab.train.compiled import compile_layers, telling_what_did_not_compile, uncompiled
+from ablab.train.compiled import compile_model, telling_what_did_not_compile, uncompiled
 from ablab.train.config import deepspeed_config, telling_what_is_wrong
 from ablab.train.loss import LanguageModel
 from ablab.train.memory import telling_what_fits
@@ -76,7 +76,7 @@ class Engine:
                 dist_init_required=False,
             )[0]
         if settings.compiled:
-            compile_layers(self._model)
+            compile_model(self._module)
         # Gradients of one rank are their own mean; ZeRO's stages do their bookkeeping there and keep it.
         self._engine.enable_backward_allreduce = settings.zero_stage > 0 or ranks.size > 1
 

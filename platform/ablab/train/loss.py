@@ -8,7 +8,7 @@ Shapes: N tokens, R rows of a block, H hidden, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -19,6 +19,12 @@ from ablab.models.llama import BOS
 BLOCK_ELEMENTS = {"cpu": 1 << 20, "cuda": 1 << 26}
 """Logits of a block: what stays in a cache (4 MiB in fp32), or fills a GPU. Fixed, so that results follow from the
 device."""
+COMPILED_BLOCK_ELEMENTS = {"cpu": 1 << 22, "cuda": 1 << 26}
+COMPILED_LEAST_ROWS = 256
+"""Compiled, logits pass through a cache a row at a time; with few rows adding up the gradients of the head would cost
+more than computing them."""
+
+BlockLoss = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor, torch.Tensor]]
 
 
 class Head(torch.nn.Module):
@@ -27,11 +33,16 @@ class Head(torch.nn.Module):
     def __init__(self, weight_VH: torch.nn.Parameter) -> None:
         super().__init__()
         self.weight = weight_VH  # which may be the embedding
+        self._compiled: BlockLoss | None = None
+
+    def compile_blocks(self) -> None:
+        """Compile with the first training step; all blocks but the last have one shape."""
+        self._compiled = torch.compile(block_loss, fullgraph=True, dynamic=False)
 
     def forward(self, hidden_NH: torch.Tensor, targets_N: torch.Tensor) -> torch.Tensor:
         """While training the mean, fp32; in evaluation mode the sum, fp64, without gradients."""
         if self.training:
-            return mean_loss(hidden_NH, self.weight, targets_N)
+            return mean_loss(hidden_NH, self.weight, targets_N, self._compiled)
         return loss_sum(hidden_NH, self.weight, targets_N)
 
 
@@ -64,16 +75,40 @@ def document_mask(tokens_BT: torch.Tensor) -> torch.Tensor:
     return same_BTT.tril()[:, None]
 
 
-def mean_loss(hidden_NH: torch.Tensor, weight_VH: torch.Tensor, targets_N: torch.Tensor) -> torch.Tensor:
-    """Mean cross-entropy in nats of the logits hidden x weight^T, in fp32."""
-    loss: torch.Tensor = _MeanLoss.apply(hidden_NH, weight_VH, targets_N)  # type: ignore[no-untyped-call]
+def block_loss(
+    hidden_RH: torch.Tensor, weight_VH: torch.Tensor, targets_R: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Sum of a block's cross-entropies (fp64), and its gradients for the hidden states [R, H] and the head [V, H]."""
+    targets_R1 = targets_R[:, None]
+    log_probs_RV = (hidden_RH @ weight_VH.T).float().log_softmax(1)
+    picked_R1 = log_probs_RV.gather(1, targets_R1)
+    total = -picked_R1.double().sum()
+    # d sum / d logits = softmax - one-hot, written over the log-probabilities
+    gradient_RV = log_probs_RV.exp_().scatter_add_(1, targets_R1, torch.full_like(picked_R1, -1.0))
+    gradient_RV = gradient_RV.to(hidden_RH.dtype)
+    return total, gradient_RV @ weight_VH, gradient_RV.T @ hidden_RH
+
+
+def mean_loss(
+    hidden_NH: torch.Tensor,
+    weight_VH: torch.Tensor,
+    targets_N: torch.Tensor,
+    compiled: BlockLoss | None = None,
+) -> torch.Tensor:
+    """Mean cross-entropy in nats of the logits hidden x weight^T, in fp32; `compiled` is `block_loss` when it is."""
+    if compiled:
+        blocks = _blocks(hidden_NH, weight_VH, COMPILED_BLOCK_ELEMENTS, COMPILED_LEAST_ROWS)
+    else:
+        blocks = _blocks(hidden_NH, weight_VH, BLOCK_ELEMENTS)
+    arguments = (hidden_NH, weight_VH, targets_N, compiled or block_loss, blocks)
+    loss: torch.Tensor = _MeanLoss.apply(*arguments)  # type: ignore[no-untyped-call]
     return loss
 
 
 def loss_sum(hidden_NH: torch.Tensor, weight_VH: torch.Tensor, targets_N: torch.Tensor) -> torch.Tensor:
     """Sum of the cross-entropies, each in fp32, added in fp64."""
     total = torch.zeros((), dtype=torch.float64, device=hidden_NH.device)
-    for rows in _blocks(hidden_NH, weight_VH):
+    for rows in _blocks(hidden_NH, weight_VH, BLOCK_ELEMENTS):
         logits_RV = (hidden_NH[rows] @ weight_VH.T).float()
         picked_R = logits_RV.gather(1, targets_N[rows, None]).squeeze(1)
         total += (logits_RV.logsumexp(1) - picked_R).double().sum()
@@ -82,34 +117,37 @@ def loss_sum(hidden_NH: torch.Tensor, weight_VH: torch.Tensor, targets_N: torch.
 
 class _MeanLoss(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, hidden_NH: torch.Tensor, weight_VH: torch.Tensor, targets_N: torch.Tensor) -> torch.Tensor:
+    def forward(
+        ctx: Any,
+        hidden_NH: torch.Tensor,
+        weight_VH: torch.Tensor,
+        targets_N: torch.Tensor,
+        block: BlockLoss,
+        blocks: Iterator[slice],
+    ) -> torch.Tensor:
         count = len(hidden_NH)
         total = torch.zeros((), dtype=torch.float64, device=hidden_NH.device)
         to_hidden_NH = torch.empty_like(hidden_NH)
         to_weight_VH = torch.zeros_like(weight_VH, dtype=torch.float32)
-        for rows in _blocks(hidden_NH, weight_VH):
-            hidden_RH, targets_R1 = hidden_NH[rows], targets_N[rows, None]
-            log_probs_RV = (hidden_RH @ weight_VH.T).float().log_softmax(1)
-            picked_R1 = log_probs_RV.gather(1, targets_R1)
-            total -= picked_R1.double().sum()
-            # d loss / d logits = (softmax - one-hot) / N, written over the log-probabilities; N comes in `backward`
-            gradient_RV = log_probs_RV.exp_().scatter_add_(1, targets_R1, torch.full_like(picked_R1, -1.0))
-            gradient_RV = gradient_RV.to(hidden_NH.dtype)
-            to_hidden_NH[rows] = gradient_RV @ weight_VH
-            to_weight_VH += gradient_RV.T @ hidden_RH
+        for rows in blocks:
+            block_total, to_hidden_NH[rows], to_weight = block(hidden_NH[rows], weight_VH, targets_N[rows])
+            total += block_total
+            to_weight_VH += to_weight
         ctx.save_for_backward(to_hidden_NH, to_weight_VH)
         ctx.count, ctx.dtype = count, weight_VH.dtype
         return (total / count).float()
 
     @staticmethod
-    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, None]:
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         to_hidden_NH, to_weight_VH = ctx.saved_tensors
-        # in fp32: one part of n micro-batches is no number of bf16
+        # d mean / d sum, in fp32: one part of n micro-batches is no number of bf16
         gradient = gradient / ctx.count
         to_hidden = (to_hidden_NH.float() * gradient).to(to_hidden_NH.dtype)
-        return to_hidden, (to_weight_VH * gradient).to(ctx.dtype), None
+        return to_hidden, (to_weight_VH * gradient).to(ctx.dtype), None, None, None
 
 
-def _blocks(hidden_NH: torch.Tensor, weight_VH: torch.Tensor) -> Iterator[slice]:
-    count, size = len(hidden_NH), max(1, BLOCK_ELEMENTS[hidden_NH.device.type] // len(weight_VH))
+def _blocks(
+    hidden_NH: torch.Tensor, weight_VH: torch.Tensor, elements: Mapping[str, int], least_rows: int = 1
+) -> Iterator[slice]:
+    count, size = len(hidden_NH), max(least_rows, elements[hidden_NH.device.type] // len(weight_VH))
     return (slice(first, min(first + size, count)) for first in range(0, count, size))
