@@ -28,6 +28,8 @@ import torch
 
 from ablab.errors import AblabError, InputError
 from experiments.benchmarks.contestants import Contestant, Ours, make_pair
+from experiments.benchmarks.generation_joint import SETTINGS as JOINT_SETTINGS
+from experiments.benchmarks.generation_joint import measure_joint
 from experiments.benchmarks.generation_shards import measure_shards
 from experiments.benchmarks.peers import CLOCKS, Clock, GeneratePeer, LoopPeer, PeerPair
 from experiments.benchmarks.roofline import Machine, bound
@@ -37,6 +39,7 @@ EXAMPLES = """examples:
   python -m experiments.benchmarks.generation --json cpu.json             about 3 minutes on two idle cores
   python -m experiments.benchmarks.generation --json gpu.json --setting gpu       the 162M pair in bf16
   python -m experiments.benchmarks.generation --json shards.json --shards         memory and cost from 1 to 1,000 shards
+  python -m experiments.benchmarks.generation --json joint.json --joint --threads 1     GOOD and BAD at once or in turn
 """
 HEADLINES = ("ours_tokens_per_s", "ratio_same_setting", "ratio_over_best_peer", "roofline_fraction")
 STEPS = 4  # timed at each length, behind one that is not
@@ -57,6 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", type=Path, required=True, metavar="FILE", help="where the figures go")
     parser.add_argument("--setting", choices=sorted(SETTINGS), default="cpu", help="default: cpu")
     parser.add_argument("--shards", action="store_true", help="memory and cost per token of 1 to 1,000 shards instead")
+    parser.add_argument("--joint", action="store_true", help="steps of both models at once against in turn instead")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="CPU threads, for all alike")
     parser.add_argument("--clock", choices=sorted(CLOCKS), default="wall", help="default: wall")
     parser.add_argument("--repeats", type=int, default=3, help="rounds of everybody (default: 3)")
@@ -64,6 +68,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if given.shards:
             figures = measure_shards()
+        elif given.joint:
+            check_device(SETTINGS[given.setting])
+            figures = measure_joint(JOINT_SETTINGS[given.setting], given.threads, given.repeats, CLOCKS[given.clock])
         else:
             found = measure(SETTINGS[given.setting], given.threads, given.repeats, CLOCKS[given.clock])
             figures = {"setting_name": given.setting, "clock": given.clock} | found
@@ -71,20 +78,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(error)
         return error.exit_code
     given.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
-    print(json.dumps(figures if given.shards else {name: figures[name] for name in HEADLINES}, indent=2))
+    print(json.dumps(figures if given.shards or given.joint else {name: figures[name] for name in HEADLINES}, indent=2))
     return 0
 
 
 def measure(setting: Setting, threads: int, repeats: int, clock: Clock) -> dict[str, Any]:
     """All figures of a setting. Raises `InputError` where its device is not there."""
-    if setting.device == "cuda" and not torch.cuda.is_available():
-        raise InputError("setting gpu needs a CUDA device and this machine has none; use --setting cpu")
+    check_device(setting)
     torch.set_num_threads(threads)
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         make_pair(setting, root)
         figures = Turns(setting, root, repeats, clock).figures()
     return figures | {"setting": asdict(setting), "threads": threads, "repeats": repeats}
+
+
+def check_device(setting: Setting) -> None:
+    """Raises `InputError` where the setting's device is not there."""
+    if setting.device == "cuda" and not torch.cuda.is_available():
+        raise InputError("setting gpu needs a CUDA device and this machine has none; use --setting cpu")
 
 
 class Turns:

@@ -11,6 +11,7 @@ import torch
 
 from experiments.benchmarks.contestants import make_pair
 from experiments.benchmarks.generation import SETTINGS, main, measure
+from experiments.benchmarks.generation_joint import JointSetting, measure_joint
 from experiments.benchmarks.generation_shards import measure_shards
 from experiments.benchmarks.peers import SHORT, GeneratePeer, LoopPeer, PeerPair, contrasted
 from experiments.benchmarks.roofline import Machine, bound
@@ -71,6 +72,16 @@ def test_the_cost_of_shards_is_that_of_whole_corpora() -> None:
     figures = measure_shards((1, 3))
     assert [row["tokens"] for row in figures["shards"]] == [1_024, 3_072]
     assert all(row["cpu_us_per_token"] > 0 for row in figures["shards"])
+
+
+def test_both_ways_of_stepping_two_models_are_timed_at_every_length(capsys: pytest.CaptureFixture[str]) -> None:
+    small = JointSetting(1, 16, 2, 32, 64, 4, 40, "fp32", "cpu", (2, 4))
+    figures = measure_joint((small,), threads=1, rounds=2, clock=time.perf_counter)
+    assert [(line["rows"], line["length"]) for line in figures["joint"]] == [
+        (rows, length) for rows in (2, 4) for length in (4, 16, 28)
+    ]
+    assert all(line["milliseconds"]["turns"] > 0 < line["milliseconds"]["once"] for line in figures["joint"])
+    assert capsys.readouterr().out.startswith("16 fp32 x 2 at 4: ")
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is there")
