@@ -74,7 +74,8 @@ def upsert(client: Any, experiment_id: str, found: Any | None, spec: RunSpec) ->
     elif left is not None:
         fitted = replace(fitted, curves=left)
     if found is None:
-        run = client.create_run(experiment_id, start_time=spec.started_ms, run_name=spec.name)
+        # with its tags: a run that is killed here could not be found by any of them
+        run = client.create_run(experiment_id, start_time=spec.started_ms, tags=fitted.tags, run_name=spec.name)
     else:
         run = found
         client.update_run(run.info.run_id, status="RUNNING", name=spec.name)
