@@ -5,10 +5,10 @@
 
 All take turns in one process, and medians over the rounds are compared, since a shared machine is now and then slower
 for everybody. First steps (compiling, first allocations) are told apart as `first_steps_s`. `ours` is the training loop
-(data order, packing, curves, checks, deterministic algorithms on a CPU) around our engine with compiled layers,
-`uncompiled` the same without compiling; `overhead_of_our_loop` is the time of that loop outside of the steps, relative
-to them. On a machine that others load, one thread and `--clock cpu` (processor seconds of this process) tell what
-`wall` on an idle one would.
+(data order, packing, curves, checks, deterministic algorithms on a CPU) around our engine with compiled layers and
+loss, `uncompiled` the same without compiling; `overhead_of_our_loop` is the time of that loop outside of the steps,
+relative to them. On a machine that others load, one thread and `--clock cpu` (processor seconds of this process) tell
+what `wall` on an idle one would.
 
 Operations per token are 6 N + 12 L H T (`ablab.models.size.training_flops`); utilisation is their rate over that of a
 large matrix product in the same precision with the same threads, measured on the spot.
@@ -20,6 +20,7 @@ import argparse
 import contextlib
 import json
 import logging
+import os
 import statistics
 import sys
 import tempfile
@@ -286,6 +287,7 @@ def trainer(settings: TrainSettings, ready: list[Any], folder: Path, clock: Cloc
                 self.began = clock()
 
     def run(steps: int) -> float:
+        os.environ.pop("LOCAL_RANK", None)  # which our engine set: the Trainer would take itself for one of many
         first = FirstStep()
         made = transformers.Trainer(
             model=model,

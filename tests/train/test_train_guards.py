@@ -18,6 +18,7 @@ from ablab.spec.placement import Numerics
 from ablab.store.context import StageContext
 from ablab.train.data import Batches
 from ablab.train.engine import Engine
+from ablab.train.loss import LanguageModel
 from ablab.train.memory import is_out_of_memory, micro_batches, telling_what_fits
 from ablab.train.settings import read_settings
 from ablab.train.stage import train
@@ -54,6 +55,22 @@ def test_a_loss_that_is_not_finite_names_step_blocks_and_last_good_checkpoint(
     assert "; the last good checkpoint is of step 3" in message
     number = int(message.partition("blocks real ")[2].partition(";")[0])
     assert 0 <= number < 43
+
+
+@pytest.mark.parametrize("numerics", [Numerics(), Numerics(zero_stage=2), Numerics(offload_optimizer=True)])
+def test_a_gradient_that_is_not_finite_ends_the_training_in_bf16(
+    numerics: Numerics, make_context: MakeContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real_forward = LanguageModel.forward
+
+    def forward(self: LanguageModel, blocks: torch.Tensor) -> torch.Tensor:
+        loss = real_forward(self, blocks)
+        loss.register_hook(lambda gradient: gradient * torch.inf)  # type: ignore[no-untyped-call]
+        return loss
+
+    monkeypatch.setattr(LanguageModel, "forward", forward)
+    with pytest.raises(RunError, match="at step 1 the gradient norm is inf, which must be finite"):
+        train(make_context(precision="bf16", numerics=numerics))
 
 
 def test_smaller_micro_batches_divide_the_blocks_of_a_rank(make_context: MakeContext) -> None:

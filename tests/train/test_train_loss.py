@@ -12,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from ablab.models.llama import initialise, llama_config
 from ablab.spec.recipe import Model
 from ablab.train import loss as losses
-from ablab.train.loss import LanguageModel, loss_sum, mean_loss
+from ablab.train.loss import BlockLoss, LanguageModel, block_loss, loss_sum, mean_loss
 
 TOKENS, HIDDEN, VOCABULARY = 37, 8, 50
 
@@ -28,15 +28,18 @@ def gradients(value: torch.Tensor, *of: torch.Tensor) -> list[torch.Tensor]:
     return [one.float() for one in torch.autograd.grad(value / 3, of)]  # as for one of three micro-batches
 
 
+@pytest.mark.parametrize("compiled", [None, block_loss])  # compiled, blocks have another size
 @pytest.mark.parametrize("rows", [1, 5, 37, 100])
 @pytest.mark.parametrize(("dtype", "near"), [(torch.float32, 1e-5), (torch.bfloat16, 4e-3)])
 def test_loss_and_gradients_are_those_of_cross_entropy_whatever_the_block(
-    dtype: torch.dtype, near: float, rows: int, monkeypatch: pytest.MonkeyPatch
+    dtype: torch.dtype, near: float, rows: int, compiled: BlockLoss | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(losses, "BLOCK_ELEMENTS", {"cpu": rows * VOCABULARY})
+    for name in ("BLOCK_ELEMENTS", "COMPILED_BLOCK_ELEMENTS"):
+        monkeypatch.setattr(losses, name, {"cpu": rows * VOCABULARY})
+    monkeypatch.setattr(losses, "COMPILED_LEAST_ROWS", 3)
     hidden, weight, targets = drawn(dtype)
     expected = cross_entropy((hidden @ weight.T).float(), targets)
-    found = mean_loss(hidden, weight, targets)
+    found = mean_loss(hidden, weight, targets, compiled)
     assert found.dtype == torch.float32
     assert found.item() == pytest.approx(expected.item(), abs=near)
     for one, other in zip(gradients(found, hidden, weight), gradients(expected, hidden, weight), strict=True):

@@ -46,6 +46,20 @@ def test_memory_savers_and_added_settings_give_the_same_losses(
     assert losses(ctx) == pytest.approx(losses(trained[0]), abs=1e-4)
 
 
+@pytest.mark.parametrize("micro_batch", [1, 4])
+def test_what_one_rank_is_spared_of_zero_changes_no_bit(
+    micro_batch: int, make_context: MakeContext, digest_files: Callable[..., dict[str, str]]
+) -> None:
+    usual = {"zero_optimization": {"reduce_scatter": True, "reduce_bucket_size": 500_000_000}}
+    files = []
+    for added in ({}, usual):
+        chosen = Numerics.model_validate({"micro_batch": micro_batch, "deepspeed": added})
+        ctx = make_context(precision="bf16", schedule={"clip_norm": 0.5}, numerics=chosen)
+        train(ctx)
+        files.append(digest_files(ctx.out))
+    assert files[0] == files[1]
+
+
 def test_they_are_really_on(make_context: MakeContext) -> None:
     chosen = Numerics(offload_optimizer=True, activation_checkpointing=True)
     settings = read_settings(make_context(numerics=chosen))

@@ -45,7 +45,7 @@ class TrainSettings:
     offload_optimizer: bool
     activation_checkpointing: bool
     compiled: bool
-    """Layers are compiled (`ablab.train.compiled`)."""
+    """Layers and loss are compiled (`ablab.train.compiled`)."""
     deepspeed: Mapping[str, JsonValue]
     """What the user adds to the generated DeepSpeed configuration."""
 
