@@ -171,8 +171,12 @@ def design_faults(design: Design, where: str) -> list[str]:
         recipes = design.recipes()
     except InputError as error:
         return faults + [f"{where}: {fault}" for fault in error.faults]
+    arms_of: dict[str, list[str]] = {}
     for name, recipe in recipes.items():
-        faults += [f"{where}: arm {name}: {fault}" for fault in recipe_faults(recipe)]
+        for fault in recipe_faults(recipe):
+            arms_of.setdefault(fault, []).append(name)
+    for fault, arms in arms_of.items():  # a fault of the control is one of every arm
+        faults.append(f"{where}: {'arm' if len(arms) == 1 else 'arms'} {', '.join(arms)}: {fault}")
     if len({_shared_identity(recipe) for recipe in recipes.values()}) > 1:
         faults.append(
             f"{where}: arms differ in corpus or tokenizer, so their models cannot be compared or contrasted; "
