@@ -26,14 +26,14 @@ def command(program: str, *arguments: str) -> list[str]:
     return [str(Path(sys.executable).parent / program), *arguments]
 
 
-def run_tiny(home: Path, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
-    """Run the tiny scale to its end."""
+def run_tiny(home: Path, *arguments: str, scale: str = "tiny", **more: str) -> subprocess.CompletedProcess[str]:
+    """Run the tiny scale, or another one, to its end."""
     return subprocess.run(
-        command("run-ablation", NAME, "--scale", "tiny", "--jobs", "2", *arguments),
+        command("run-ablation", NAME, "--scale", scale, "--jobs", "2", *arguments),
         env=environment(home, **more),
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=1_200,
         check=False,
     )
 
@@ -68,14 +68,14 @@ def stage_bytes(home: Path) -> dict[str, str]:
     }
 
 
-def undisturbed(shared: Path) -> Path:
-    """The home of one complete run, made once for all test processes that share a folder."""
-    home = shared / "undisturbed-tiny"
-    with (shared / "undisturbed-tiny.lock").open("w") as lock:
+def undisturbed(shared: Path, scale: str = "tiny") -> Path:
+    """The home of one complete run at a scale, made once for all test processes that share a folder."""
+    name = f"undisturbed-{scale}"
+    with (shared / f"{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (shared / "undisturbed-tiny.done").exists():
-            done = run_tiny(home)
+        if not (shared / f"{name}.done").exists():
+            done = run_tiny(shared / name, scale=scale)
             assert done.returncode == 0, done.stdout + done.stderr
-            (shared / "undisturbed-tiny.out").write_text(done.stdout)
-            (shared / "undisturbed-tiny.done").touch()
-    return home
+            (shared / f"{name}.out").write_text(done.stdout)
+            (shared / f"{name}.done").touch()
+    return shared / name

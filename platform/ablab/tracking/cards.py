@@ -75,7 +75,7 @@ class PreparedView:
             "runsHiddenMode": "SHOW_ALL",
             "viewMaximized": False,
             "runListHidden": False,
-            "isAccordionReordered": False,
+            "isAccordionReordered": True,  # else the page may sort the sections by name
             "useGroupedValuesInCharts": True,
             "hideEmptyCharts": True,
             "groupsExpanded": {},
@@ -147,18 +147,6 @@ def parallel(params: Sequence[str], metrics: Sequence[str]) -> Card:
         "selectedParams": list(params),
         "selectedMetrics": list(metrics),
         "showAllRuns": False,
-    }
-
-
-def changes(title: str, baseline: str) -> Card:
-    """A table of all metrics, each with its change from the run or group whose id is `baseline`."""
-    return {
-        "type": "DIFFERENCE",
-        "compareGroups": ["Model metrics"],
-        "chartName": title,
-        "showChangeFromBaseline": True,
-        "showDifferencesOnly": False,
-        "baselineColumnUuid": baseline,
     }
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from ablab.spec.metrics import BITS_PER_BYTE
-from ablab.tracking.cards import Card, PreparedView, bar, changes, dots, line, parallel
-from ablab.tracking.colours import group_id, group_key
+from ablab.tracking.cards import Card, PreparedView, bar, dots, line, parallel
+from ablab.tracking.colours import group_key
 from ablab.tracking.executions import ARM_PARAM, ARM_TAG, DIFFERENCE, EXECUTION_TAG, VERDICTS_TAG
 from ablab.tracking.flatten import safe_name
 from ablab.tracking.learning import LEARNING, score_names
@@ -42,9 +42,6 @@ def prepared_views(view: ExecutionView) -> tuple[PreparedView, ...]:
     }
     from_control = {
         "Paired difference in points (perplexity: in %), mean over replicates": [bar(name) for name in differences],
-        "Means and their change from the control": [
-            changes(f"Change from {view.control}", group_id(groups, view.control))
-        ],
     }
     against = [*map(_param, factors), *map(_metric, top)]
     table = [_tag(VERDICTS_TAG), *map(_metric, top), *map(_param, factors), *map(_metric, suites)]
@@ -58,7 +55,7 @@ def prepared_views(view: ExecutionView) -> tuple[PreparedView, ...]:
             of=view.label,
             search=f"tags.`{EXECUTION_TAG}` = '{view.id}' and tags.`{ARM_TAG}` != ''",
             order_by=top[0],
-            metrics={*scores, *other, *differences, *LEARNING, *looks},
+            metrics={*scores, *other, *differences, *LEARNING, *looks, safe_name(BITS_PER_BYTE)},
             columns=[_tag(ARM_TAG), *columns],
             sections={title: cards for title, cards in charts.items() if cards},
             group_by=groups if grouped else "",
