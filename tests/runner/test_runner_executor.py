@@ -17,7 +17,7 @@ from ablab.errors import RunError
 from ablab.registry.process import this_process
 from ablab.registry.records import Lease, Owner
 from ablab.registry.registry import Registry
-from ablab.runner.execute import chain_seconds
+from ablab.runner.execute import chain_seconds, waiting_for
 from ablab.runner.plan import PlannedStage
 from ablab.spec.placement import Numerics
 from ablab.spec.stages import Stage
@@ -203,6 +203,19 @@ def test_what_comes_after_a_stage_that_failed_is_not_begun_and_the_summary_names
     assert view.started_kinds == ["corpus", "tokenizer"]
     assert "1 of 3 stages failed" in str(caught.value)
     assert "not begun without it: suite · real-only r1" in str(caught.value)
+
+
+def test_all_that_cannot_be_begun_without_a_stage_is_told_once_and_by_distance(store: Store) -> None:
+    plan = small_plan(store, tokenizer_stage(300), tokenizer_stage(400), suite_stage())
+    corpus, one, other, suite = (
+        plan.stages[stage.key] for stage in (corpus_stage(), tokenizer_stage(300), tokenizer_stage(400), suite_stage())
+    )
+    for tokenizer in (one, other):
+        plan.wait(suite.key, after=tokenizer.key)
+    todo = {planned.key for planned in plan.todo()}
+    assert waiting_for(corpus, todo) == [[one, other], [suite], []]
+    assert waiting_for(corpus, todo - {one.key, suite.key}) == [[other], []]
+    assert waiting_for(suite, todo) == [[]]
 
 
 def test_workers_that_die_while_idle_end_the_run_instead_of_being_replaced_for_ever(

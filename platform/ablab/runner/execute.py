@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -293,9 +293,24 @@ class Executor:
         for key, message in self._failed.items():
             planned = self.plan.stages[key]
             lines.append(f"- {planned.title} ({key[:12]}): {message}")
-            if waiting := [child.title for child in planned.children if child.key in todo]:
-                lines.append(f"  not begun without it: {', '.join(waiting)}")
+            first, *later = waiting_for(planned, todo)
+            if first:
+                behind = f", and {sum(map(len, later))} behind these" if any(later) else ""
+                lines.append(f"  not begun without it: {', '.join(child.title for child in first)}{behind}")
         return "\n".join(lines)
+
+
+def waiting_for(planned: PlannedStage, todo: Set[str]) -> list[list[PlannedStage]]:
+    """What of the stages `todo` cannot be begun without one: first those that wait for it, then those that wait for
+    these, and so on; each once. The last list is empty."""
+    found: dict[str, PlannedStage] = {}
+    levels, level = [], [planned]
+    while level:
+        children = {child.key: child for one in level for child in one.children if child.key in todo}
+        level = [child for key, child in children.items() if key not in found]
+        found |= {child.key: child for child in level}
+        levels.append(level)
+    return levels
 
 
 def chain_seconds(plan: Plan) -> dict[str, float]:
