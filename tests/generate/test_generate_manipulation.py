@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from transformers import LlamaForCausalLM
 
 from ablab.errors import RunError
 from ablab.generate import manipulation as module
+from ablab.generate.layout import Weights
 from ablab.generate.manipulation import manipulation
 from ablab.generate.prompts import read_contexts
 from ablab.generate.text import Vocabulary
@@ -174,6 +176,22 @@ def test_parts_of_the_contexts_compared_at_a_time_give_the_same_sums(
     for one, other in zip(whole["pairs"], manipulation(check(*arms))["pairs"], strict=True):
         assert one["total_variation"] == pytest.approx(other["total_variation"], rel=1e-12)
         assert one["kl_nats"] == [None if kl is None else pytest.approx(kl, rel=1e-9) for kl in other["kl_nats"]]
+
+
+def test_the_weights_of_one_checkpoint_at_a_time_are_in_memory(
+    check: Callable[..., StageContext], smaller: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load, loaded = Weights.load, []
+
+    def watched(checkpoint: Path, precision: str, device: str) -> Weights:
+        assert not [name for name, weights in loaded if weights() is not None], "those before were given back"
+        weights = load(checkpoint, precision, device)
+        loaded.append((checkpoint.parts[-3:], weakref.ref(weights)))
+        return weights
+
+    monkeypatch.setattr(Weights, "load", watched)
+    manipulation(check(ANCESTRAL, {"bad": EARLY}, {"bad": DROPOUT}, {"bad": SMALLER}, models={3: smaller}))
+    assert len({name for name, _ in loaded}) == len(loaded) == 3
 
 
 def test_equal_inputs_give_equal_results_and_no_file(check: Callable[..., StageContext]) -> None:

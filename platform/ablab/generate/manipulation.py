@@ -10,7 +10,7 @@ not in the results of a finished ablation.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -103,14 +103,17 @@ def manipulation(ctx: StageContext) -> dict[str, Any]:
     torch.set_num_threads(threads_of(ctx))
     arms = [Arm.of(ctx, number) for number in range(len(ctx.params["distributions"]))]
     models = list(dict.fromkeys(model for arm in arms for model in (arm.good, arm.bad) if model is not None))
-    shapes = [read_architecture(model.checkpoint) for model in models]
     vocabulary = Vocabulary.load(ctx.inputs["tokenizer"])
-    length = min(LENGTH, *(shape.context for shape in shapes))
+    length = min(LENGTH, *(read_architecture(model.checkpoint).context for model in models))
     contexts = read_contexts(ctx.inputs["corpus"], vocabulary, CONTEXTS, length)
-    decoders = _decoders(models, len(contexts), length, ctx.params["precision"], ctx.numerics.device)
+    behind: dict[Model, list[Tensor]] = {}
+    for checkpoint in dict.fromkeys(model.checkpoint for model in models):  # logits need less room than all the weights
+        alike = [model for model in models if model.checkpoint == checkpoint]
+        behind |= _logits(alike, contexts, vocabulary, ctx.params["precision"], ctx.numerics.device)
     sums = Sums(len(arms), ctx.numerics.device)
-    for logits, real_C in _behind_every_word(decoders, contexts, vocabulary.barred(shapes[0].vocab_size)):
-        sums.add([arm.distribution(logits)[real_C] for arm in arms])
+    for of_models in zip(*behind.values(), strict=True):
+        logits = dict(zip(behind, of_models, strict=True))
+        sums.add([arm.distribution(logits) for arm in arms])
     _check_finite(arms, sums)
     pairs = [sums.pair(one, other) for one, other in combinations(range(len(arms)), 2)]
     _check_apart(arms, pairs, sums.positions)
@@ -119,35 +122,32 @@ def manipulation(ctx: StageContext) -> dict[str, Any]:
     return {"contexts": len(contexts), "positions": sums.positions, "least_total_variation": least, "pairs": pairs}
 
 
-def _decoders(models: Iterable[Model], rows: int, length: int, precision: str, device: str) -> dict[Model, Decoder]:
-    """The weights of a checkpoint are read once."""
-    weights: dict[Path, Weights] = {}
-    made = {}
-    for model in models:
-        if model.checkpoint not in weights:
-            weights[model.checkpoint] = Weights.load(model.checkpoint, precision, device)
-        dropout = None if model.dropout is None else AttentionDropout(model.dropout, SEED)
-        made[model] = Decoder(weights[model.checkpoint], rows, length, dropout)
-    return made
+def _logits(
+    models: Sequence[Model], contexts: Sequence[Sequence[int]], vocabulary: Vocabulary, precision: str, device: str
+) -> dict[Model, list[Tensor]]:
+    """Of models with the weights of one checkpoint, which are read once and given back, word by word [C, V]."""
+    weights = Weights.load(models[0].checkpoint, precision, device)
+    dropouts = {one: None if one.dropout is None else AttentionDropout(one.dropout, SEED) for one in models}
+    return {one: _behind_every_word(weights, dropout, contexts, vocabulary) for one, dropout in dropouts.items()}
 
 
 @torch.inference_mode()
 def _behind_every_word(
-    decoders: Mapping[Model, Decoder], contexts: Sequence[Sequence[int]], barred: Sequence[int]
-) -> Iterator[tuple[dict[Model, Tensor], Tensor]]:
-    """Word by word the logits [C, V] of every model, and which contexts have a word there: steps of a generation, but
-    that the words are those of the text."""
-    device = next(iter(decoders.values())).device
+    weights: Weights, dropout: AttentionDropout | None, contexts: Sequence[Sequence[int]], vocabulary: Vocabulary
+) -> list[Tensor]:
+    """Word by word the logits [C, V] behind those contexts that have a word there: steps of a generation, but that the
+    words are those of the text."""
+    device = weights.embedding_VE.device
     words_CT = pad_sequence([torch.tensor(ids) for ids in contexts], batch_first=True).to(device)
     ends_C = torch.tensor([len(ids) for ids in contexts], device=device)
-    barred_ids = torch.tensor(barred, device=device)
+    barred = torch.tensor(vocabulary.barred(weights.shape.vocab_size), device=device)
     numbers_C = torch.arange(len(contexts), device=device)
-    for decoder in decoders.values():
-        nothing_read = decoder.read(words_CT[:, :0], numbers_C)
-        decoder.begin(numbers_C.tolist(), nothing_read, numbers_C, numbers_C)
-    for at, words_C in enumerate(words_CT.unbind(dim=1)):
-        logits = {model: decoder.step(words_C) for model, decoder in decoders.items()}
-        yield {model: of.index_fill_(-1, barred_ids, -math.inf) for model, of in logits.items()}, at < ends_C
+    decoder = Decoder(weights, len(contexts), words_CT.shape[1], dropout)
+    decoder.begin(numbers_C.tolist(), decoder.read(words_CT[:, :0], numbers_C), numbers_C, numbers_C)
+    return [
+        decoder.step(words_C).index_fill_(-1, barred, -math.inf)[at < ends_C]
+        for at, words_C in enumerate(words_CT.unbind(dim=1))
+    ]
 
 
 class Sums:
