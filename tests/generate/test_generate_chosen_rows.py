@@ -12,11 +12,12 @@ import pytest
 
 from ablab.generate import chosen_rows
 from ablab.generate.chosen_rows import choose, fitting, needed_bytes, room_for_each, weight_bytes
-from ablab.generate.decoder import Decoder
+from ablab.generate.decoder import Decoder, SecondDecoder, pair_of
 from ablab.generate.layout import Weights
 from ablab.generate.stage import generate
 from ablab.generate.weights import read_architecture
 from ablab.spec.placement import Numerics
+from ablab.spec.synthetic import Decoding
 from ablab.store.context import StageContext
 
 
@@ -63,6 +64,21 @@ def test_weights_are_counted_once_however_many_decoders_share_them(
     good, bad, dropped = Decoder(one, 2, 8), Decoder(other, 2, 8), Decoder(one, 2, 8)
     assert weight_bytes([good]) == weight_bytes([good, dropped]) == one.nbytes
     assert weight_bytes([good, bad]) == 2 * one.nbytes
+
+
+def test_speed_is_that_of_the_steps_that_will_be_made(
+    tmp_path: Path,
+    checkpoint: Callable[..., None],
+    params: Callable[..., dict[str, Any]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for seed, name in enumerate(("good", "bad")):
+        checkpoint(tmp_path / name, seed=seed)
+    good, bad = pair_of(*(Weights.load(tmp_path / name, "fp32") for name in ("good", "bad")), rows=2, length=8)
+    assert isinstance(bad, SecondDecoder)
+    monkeypatch.delattr(Decoder, "step")
+    assert chosen_rows.speed(good, bad, 8, Decoding(**params()["decoding"])) > 0.0
+    assert good.positions == bad.positions == [8 // 2 + 1] * 2
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"rows": null}'])

@@ -13,7 +13,7 @@ from typing import Final
 
 import torch
 
-from ablab.generate.decoder import Decoder
+from ablab.generate.decoder import Decoder, step_models
 from ablab.generate.decoding import draw
 from ablab.generate.sampler import sequences_per_row
 from ablab.generate.weights import Architecture
@@ -103,7 +103,7 @@ def free_bytes(device: torch.device) -> int:
 
 @torch.inference_mode()
 def speed(good: Decoder, bad: Decoder | None, length: int, decoding: Decoding) -> float:
-    """Tokens per second of a step at half the length, drawing included; the median of a few."""
+    """Tokens per second of a step at half the length, as shards make it, drawing included; the median of a few."""
     models = [good] if bad is None else [good, bad]
     words_B = torch.zeros(good.rows, dtype=torch.int64, device=good.device)
     uniforms_B = torch.full((good.rows,), 0.5, dtype=torch.float64, device=good.device)
@@ -112,8 +112,7 @@ def speed(good: Decoder, bad: Decoder | None, length: int, decoding: Decoding) -
         for model in models:
             model.positions = [length // 2] * model.rows
         began = time.perf_counter()
-        logits = [model.step(words_B) for model in models]
-        drawn = draw(logits[0], logits[-1], decoding, uniforms_B)
+        drawn = draw(*step_models(good, bad, words_B), decoding, uniforms_B)
         drawn.words_B.tolist()  # waits for the device
         seconds.append(time.perf_counter() - began)
     return good.rows / sorted(seconds[1:])[STEPS // 2]

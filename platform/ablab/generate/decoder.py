@@ -152,6 +152,14 @@ def pair_of(
     return first, SecondDecoder(first, bad, cache_L2NKTD)
 
 
+def step_models(good: Decoder, bad: Decoder | None, words_B: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Logits [B, V] of GOOD, and of BAD where there is one, behind one more word per row: at once where they can be."""
+    if isinstance(bad, SecondDecoder):
+        good_BV, bad_BV = bad.step_both(words_B)
+        return good_BV, bad_BV
+    return good.step(words_B), None if bad is None else bad.step(words_B)
+
+
 def empty_cache(weights: Weights, rows: int, length: int) -> Tensor:
     """Keys and values [layers, 2, rows, K, length, D]."""
     shape = weights.shape

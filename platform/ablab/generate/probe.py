@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from ablab.errors import RunError
+from ablab.generate.decoder import step_models
 from ablab.generate.decoding import contrast, invert, plausible_head, truncate
 from ablab.generate.draws import uniforms
 from ablab.generate.rows import Rows
@@ -42,8 +43,10 @@ def probe(sampler: Sampler) -> dict[str, Any]:
     barred = torch.tensor(sampler.vocabulary.barred(sampler.good.shape.vocab_size), device=sampler.good.device)
     sums = torch.zeros(3, dtype=torch.float64)
     for _ in range(steps):
-        logits = [model.step(rows.words_B).index_fill_(-1, barred, -math.inf) for model in sampler.models.values()]
-        good_BV, bad_BV = logits[0], logits[-1] if sampler.bad is not None else None
+        good_BV, bad_BV = step_models(sampler.good, sampler.bad, rows.words_B)
+        for logits_BV in (good_BV, bad_BV):
+            if logits_BV is not None:
+                logits_BV.index_fill_(-1, barred, -math.inf)
         declared_BV = distribution(good_BV, bad_BV, how)
         sums[0] += _distance(declared_BV, good_BV.softmax(dim=-1))
         if bad_BV is not None:

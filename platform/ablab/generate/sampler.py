@@ -18,7 +18,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ablab.generate.decoder import Decoder, SecondDecoder
+from ablab.generate.decoder import Decoder, step_models
 from ablab.generate.decoding import draw
 from ablab.generate.draws import uniforms
 from ablab.generate.rows import Rows
@@ -77,7 +77,7 @@ class Sampler:
         barred = torch.tensor(self.vocabulary.barred(self.good.shape.vocab_size), device=device)
         wanted, tick = sequences, 0
         while wanted:
-            good_BV, bad_BV = self._logits(rows.words_B)
+            good_BV, bad_BV = step_models(self.good, self.bad, rows.words_B)
             good_BV.index_fill_(-1, barred, -math.inf)
             places = rows.places()
             drawn = draw(good_BV, bad_BV, self.decoding, rows.uniforms_QN[places], tick % KL_EVERY == 0)
@@ -89,13 +89,6 @@ class Sampler:
             progress(self.new_tokens * (sequences - wanted) + rows.steps_below(sequences))
         end = self.vocabulary.end if self.decoding.stop_at_eos else None
         return trace.shard(index, int(numbers_Q[0]), sequences, end)
-
-    def _logits(self, words_B: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Of GOOD and BAD: [B, V] each."""
-        if isinstance(self.bad, SecondDecoder):
-            good_BV, bad_BV = self.bad.step_both(words_B)
-            return good_BV, bad_BV
-        return self.good.step(words_B), None if self.bad is None else self.bad.step(words_B)
 
     def _ended(self, rows: Rows, words_B: Tensor) -> list[int]:
         """Rows whose sequence is whole with these words."""
