@@ -116,6 +116,33 @@ def test_words_that_a_model_ranks_alike_add_nothing() -> None:
     assert pseudo_values(SPEARMAN, docs, [(1.0, 0.0)] * 12) == [0.0] * 12
 
 
+def test_of_two_words_one_is_left_which_has_no_rank_correlation() -> None:
+    assert pseudo_values(SPEARMAN, wug_docs([0.1, 0.9]), [(0.0, 0.0), (1.0, 0.0)]) is None
+
+
+@pytest.mark.parametrize("alone", [0, 5])
+def test_a_sentence_that_alone_has_a_predictor_is_left_out_as_if_that_were_not_there(alone: int) -> None:
+    """All of it is fitted exactly or in part: its rows have full leverage in some direction."""
+    docs, log_probs = reading(8, 14, False)
+    own = {"cluster": f"sentence {alone}"}
+    docs = [
+        {**doc, "predictors": {**doc["predictors"], "own": float(own.items() <= doc.items()) * (1 + i % 3)}}
+        for i, doc in enumerate(docs)
+    ]
+    found = pseudo_values(R2_INCREMENT, docs, log_probs)
+    assert found is not None
+    names = [doc["cluster"] for doc in docs]
+    kept = {name: [i for i, other in enumerate(names) if other != name] for name in dict.fromkeys(names)}
+    without = {
+        name: score_of(R2_INCREMENT, [docs[i] for i in rest], [log_probs[i] for i in rest])
+        for name, rest in kept.items()
+    }
+    mean, share = sum(without.values()) / len(without), (len(without) - 1) / len(without)
+    score = score_of(R2_INCREMENT, docs, log_probs)
+    wanted = [score + len(names) / names.count(name) * share * (mean - without[name]) for name in names]
+    assert found == pytest.approx(wanted, abs=1e-8)
+
+
 def test_too_few_sentences_to_leave_one_out_have_no_values() -> None:
     docs, log_probs = reading(6, 1, False)
     docs, log_probs = [*docs, *docs, *docs], [*log_probs, *log_probs, *log_probs]

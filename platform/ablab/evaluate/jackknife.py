@@ -49,8 +49,11 @@ def pseudo_values(
 
 
 def spearman_without(found_N: Floats, human_N: Floats) -> Floats:
-    """Rank correlation of all words but one, for every word; 0 where one of both then does not vary."""
+    """Rank correlation of all words but one, for every word; 0 where one of both then does not vary, not a number where
+    one word is all that is left."""
     without_N = np.zeros(len(found_N))
+    if len(found_N) <= 2:
+        return np.full_like(without_N, np.nan)
     for start in range(0, len(found_N), BLOCK):
         left_B = np.arange(start, min(start + BLOCK, len(found_N)))
         one_BN, other_BN = _ranks_without(found_N, left_B), _ranks_without(human_N, left_B)
