@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from scipy import stats
 from ablab.analysis import ArmResults, compare, load_result
 from ablab.analysis.power import Pilot, claim_powers, metric_powers, task_powers
 from ablab.analysis.report.tasks import task_effects
+from ablab.analysis.results import ReplicateResult
 from ablab.analysis.students import mixed_quantile
 from ablab.errors import InputError
 from ablab.spec import Claim, Design
@@ -91,6 +93,17 @@ def test_one_replicate_is_no_pilot(
         claim_powers(found, 1.0)
     with pytest.raises(InputError, match="at least two finished replicates"):
         metric_powers(found, 1.0)
+
+
+def test_a_task_that_is_called_like_a_suite_without_values_is_compared_by_its_items(
+    write_result: Write, random_answers: Answers
+) -> None:
+    def result(seed: int) -> ReplicateResult:
+        return replace(load_result(write_result(random_answers(seed, items=60))), without_items=frozenset({"order"}))
+
+    arms = [ArmResults(name, (result(2 * a), result(2 * a + 1))) for a, name in enumerate(("real", "mixed"))]
+    found = {one.effect.metric: one.effect for one in task_effects(arms, [[0], [1]])}
+    assert found["order"].items == found["agreement"].items == 60
 
 
 def test_a_task_can_show_what_its_items_let_any_number_of_replicates_find(

@@ -52,6 +52,7 @@ def _only(result: ReplicateResult, suite: str, task: str) -> ReplicateResult:
         clusters=result.clusters[columns],
         answers=result.answers[columns],
         scores={task: alone},
+        without_items=frozenset(),
     )
 
 
