@@ -39,7 +39,7 @@ STUDIES_AT_ONCE = 250
 BOOTSTRAPS = 400
 FAMILY = 8  # claims, each of an arm of its own against one control
 ABILITIES = (0.7, 0.4)
-BESIDE = (0.5, 2.0, 8.0)  # points by which a suite without right answers varies from replicate to replicate
+BESIDE = (0.5, 2.0, 8.0)  # points by which a suite without values of items varies from replicate to replicate
 
 
 def simulated(
@@ -194,7 +194,7 @@ def coverage(
 
 
 def coverage_beside(noise: float, sds: tuple[float, float, float], replicates: int, studies: int, seed: int) -> float:
-    """Coverage in % for a mean of one suite of items and one without right answers, half and half.
+    """Coverage in % for a mean of one suite of items and one without values of items, half and half.
 
     The latter's difference is 2 points, and varies by `noise` points (standard deviation) from replicate to replicate.
     """

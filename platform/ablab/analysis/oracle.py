@@ -104,7 +104,7 @@ def oracle(
 def on_items_of(curve: CurveResult, judged: ReplicateResult) -> ReplicateResult:
     """The same replicate with held-out selection, scored on the items that the curve looked at.
 
-    Suites without right answers keep the score of all their items: it is no mean over items.
+    Suites without right answers keep the score of all their items.
     """
     kept = np.isin(judged.items, curve.items)
     scores = dict(judged.scores)

@@ -94,9 +94,7 @@ def _babylm(source: BabyLMSuite, locations: Mapping[str, Path]) -> SuiteItems:
     layout = LAYOUTS[source.task]
     by_section = sections if source.task == "entity-tracking" else None
     files = "+".join(digest[:12] for _, digest in sorted(source.digests.items()))
-    drawn = (
-        files if source.task in REGRESSIONS else None
-    )  # eye tracking and self-paced reading are of the same sentences
+    drawn = files if source.task in REGRESSIONS else None  # the same sentences are read in both ways
     return SuiteItems(source.name, source.group, layout.chance, tasks, layout.metric, by_section, encrypted, drawn)
 
 
