@@ -57,7 +57,9 @@ def test_a_loss_that_is_not_finite_names_step_blocks_and_last_good_checkpoint(
     assert 0 <= number < 43
 
 
-@pytest.mark.parametrize("numerics", [Numerics(), Numerics(zero_stage=2), Numerics(offload_optimizer=True)])
+@pytest.mark.parametrize(
+    "numerics", [Numerics(), Numerics(zero_stage=2), Numerics(zero_stage=3), Numerics(offload_optimizer=True)]
+)
 def test_a_gradient_that_is_not_finite_ends_the_training_in_bf16(
     numerics: Numerics, make_context: MakeContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -30,6 +30,7 @@ def deepspeed_config(settings: TrainSettings) -> dict[str, Any]:
         "gradient_accumulation_steps": settings.accumulation,
         "gradient_clipping": settings.schedule.clip_norm or 0.0,
         # Not one more look at every gradient: their norm is taken anyway, and the loop ends when it is not finite.
+        # (Before 0.19.8 DeepSpeed reported 1 for the norm of a group that is not.)
         "bf16": {"enabled": settings.precision == "bf16", "check_grad_overflow": False},
         "zero_optimization": zero,
         # Offloading takes torch's fused AdamW too, as fast as DeepSpeed's own, which a compiler must build first.
