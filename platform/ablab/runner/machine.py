@@ -87,7 +87,9 @@ def gpus() -> int:
 def check_machine(placement: Placement) -> None:
     """Raises `InputError` without DeepSpeed, or for a device, or a number of them, that this process does not see."""
     if importlib.util.find_spec("deepspeed") is None:
-        raise InputError("training needs the package deepspeed, which is not installed; pip install 'deepspeed>=0.19.8'")
+        raise InputError(
+            "training needs the package deepspeed, which is not installed; pip install 'deepspeed>=0.19.8'"
+        )
     numerics, there = placement.numerics, gpus()
     kind, _, index = numerics.device.partition(":")
     needed = int(index) + 1 if index else 1 if placement.hostfile else numerics.ranks or 1

@@ -209,7 +209,9 @@ def _absent(module: str) -> Iterator[None]:
 def _deepspeed(device: str, *, alone: bool) -> Any:
     """The deepspeed module, ready for one rank in this process; set up once per process."""
     if importlib.util.find_spec("deepspeed") is None:
-        raise RunError("training needs the package deepspeed, which is not installed", "pip install 'deepspeed>=0.19.8'")
+        raise RunError(
+            "training needs the package deepspeed, which is not installed", "pip install 'deepspeed>=0.19.8'"
+        )
     if device == "cpu":
         os.environ["DS_ACCELERATOR"] = "cpu"
     if alone:  # else who started the ranks has told each its own
