@@ -86,6 +86,14 @@ def test_behind_compares_a_replicate_with_the_same_one_of_the_best_trial(tmp_pat
     assert table.rows()[1].checkpoints == {0: {5: 3.0, 10: 2.6}, 1: {5: 9.0, 10: 3.5}}
 
 
+def test_a_loss_whose_perplexity_is_no_number_stops_a_training_and_not_the_study(tmp_path: Path) -> None:
+    table = Table(tmp_path, Behind(margin=5.0, after=5))
+    table.complete(9.0, (3.0, 2.5, 2.2, 2.0))
+    _, watch = table.begin()
+    with pytest.raises(Stopped, match="worse than that of trial 0 at this step"):
+        table.tell(watch, 0, 5_000.0)
+
+
 def test_a_training_at_its_last_checkpoint_is_not_stopped(tmp_path: Path) -> None:
     table = Table(tmp_path, Behind(margin=5.0, after=20))
     table.complete(9.0, (3.0, 2.5, 2.2, 2.0))
@@ -204,6 +212,13 @@ def test_a_worker_that_takes_a_trial_over_goes_on_with_its_losses(tmp_path: Path
         (
             {"checkpoint_pruner": Behind(metric="aggregate", margin=1.0, after=11), "recipe": curved()},
             "after=11 must be at most 10, the last checkpoint before the end of 20 steps at which it is measured",
+        ),
+        (
+            {
+                "checkpoint_pruner": Behind(metric="aggregate", margin=1.0, after=5),
+                "recipe": edit(curved(), {"evaluation.curve.every": 20}),
+            },
+            "'behind': aggregate is measured every 20 steps and training ends at 20, so nothing is ever stopped",
         ),
         (
             {

@@ -189,7 +189,12 @@ def _checkpoint_faults(design: StudyDesign) -> Iterator[str]:
     curve = design.recipe.evaluation.curve
     every = schedule.checkpoint_every if pruner.is_loss or curve is None else curve.every
     last = (schedule.steps - 1) // every * every
-    if pruner.after > last:
+    if last == 0:
+        yield (
+            f"checkpoint_pruner {pruner.kind!r}: {pruner.metric} is measured every {every} steps and training ends at "
+            f"{schedule.steps}, so nothing is ever stopped; measure more often, or set checkpoint_pruner=NoPruning()"
+        )
+    elif pruner.after > last:
         yield (
             f"checkpoint_pruner.after={pruner.after} must be at most {last}, the last checkpoint before the end of "
             f"{schedule.steps} steps at which it is measured, or nothing is ever stopped"

@@ -10,6 +10,8 @@ from ablab.search.halves import is_loss
 from ablab.search.outcome import TrialRow
 from ablab.search.spec import Behind, Objective
 
+LARGEST_NATS = 700.0  # its exponential is still a number; a diverging training may lose more
+
 
 def clearly_worse(objective: Objective, values: Sequence[float], best: TrialRow, margin: float) -> str:
     """Why, in words; empty where it is not.
@@ -38,14 +40,18 @@ def behind(position: int, step: int, value: float, best: TrialRow, pruner: Behin
     other = best.checkpoints.get(position, {}).get(step)
     if other is None:
         return ""
-    worse = 100.0 * math.expm1(value - other) if pruner.is_loss else other - value  # of perplexities, or points
+    worse = 100.0 * (_exp(value - other) - 1.0) if pruner.is_loss else other - value  # of perplexities, or points
     if worse <= pruner.margin:
         return ""
     if pruner.is_loss:
-        found = f"validation perplexity {math.exp(value):.4g} is {_digits(worse)} % worse than"
+        found = f"validation perplexity {_exp(value):.4g} is {_digits(worse)} % worse than"
     else:
         found = f"{pruner.metric} {value:.4g} is {_digits(worse)} points below"
     return f"{found} that of trial {best.number} at this step (margin {pruner.margin:g})"
+
+
+def _exp(nats: float) -> float:
+    return math.exp(min(nats, LARGEST_NATS))
 
 
 def _digits(worse: float) -> str:
