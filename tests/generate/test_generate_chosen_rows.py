@@ -74,11 +74,12 @@ def test_speed_is_that_of_the_steps_that_will_be_made(
 ) -> None:
     for seed, name in enumerate(("good", "bad")):
         checkpoint(tmp_path / name, seed=seed)
-    good, bad = pair_of(*(Weights.load(tmp_path / name, "fp32") for name in ("good", "bad")), rows=2, length=8)
+    good, bad = pair_of(*(Weights.load(tmp_path / name, "fp32") for name in ("good", "bad")), rows=4, length=8)
     assert isinstance(bad, SecondDecoder)
     monkeypatch.delattr(Decoder, "step")
-    assert chosen_rows.speed(good, bad, 8, Decoding(**params()["decoding"])) > 0.0
-    assert good.positions == bad.positions == [8 // 2 + 1] * 2
+    for stop_at_eos, places in ((False, [4, 4, 4, 4]), (True, [0, 2, 4, 6])):
+        assert chosen_rows.speed(good, bad, 8, Decoding(**params(stop_at_eos=stop_at_eos)["decoding"])) > 0.0
+        assert good.positions == bad.positions == [place + 1 for place in places]
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"rows": null}'])

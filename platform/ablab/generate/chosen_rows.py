@@ -103,14 +103,16 @@ def free_bytes(device: torch.device) -> int:
 
 @torch.inference_mode()
 def speed(good: Decoder, bad: Decoder | None, length: int, decoding: Decoding) -> float:
-    """Tokens per second of a step at half the length, as shards make it, drawing included; the median of a few."""
+    """Tokens per second of a step as shards make it, drawing included; the median of a few. All rows stand at half the
+    length; where they stop and begin anew one by one, at all lengths."""
     models = [good] if bad is None else [good, bad]
     words_B = torch.zeros(good.rows, dtype=torch.int64, device=good.device)
     uniforms_B = torch.full((good.rows,), 0.5, dtype=torch.float64, device=good.device)
+    places = [row * length // good.rows if decoding.stop_at_eos else length // 2 for row in range(good.rows)]
     seconds = []
     for _ in range(STEPS + 1):  # the first one only makes things warm
         for model in models:
-            model.positions = [length // 2] * model.rows
+            model.positions = list(places)
         began = time.perf_counter()
         drawn = draw(*step_models(good, bad, words_B), decoding, uniforms_B)
         drawn.words_B.tolist()  # waits for the device
