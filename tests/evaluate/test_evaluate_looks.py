@@ -20,7 +20,7 @@ from ablab.errors import RunError
 from ablab.evaluate.curve import learning_curve, look
 from ablab.evaluate.looks import look_file, read_look
 from ablab.spec.placement import Numerics
-from ablab.store.context import StageContext, silent
+from ablab.store.context import LIVE_FILE, StageContext, silent
 from ablab.train.looks import Looks
 from ablab.train.stage import train
 
@@ -164,6 +164,9 @@ def test_a_resumed_training_tells_its_looks_again_and_makes_none_twice(training:
     train(ctx)
     assert told[0] == first and [step for step, _ in told] == [EVERY, STEPS]
     assert look_file(curve.work, EVERY).stat().st_ino == kept.st_ino
+    shown = {row["step"]: row for row in map(json.loads, filter(None, (ctx.work / LIVE_FILE).read_text().splitlines()))}
+    assert sorted(shown) == list(range(1, STEPS + 1)), "that of the step at which it was stopped too"
+    assert first[1].items() <= shown[EVERY].items()
 
 
 def test_a_look_that_is_damaged_or_of_other_weights_is_made_again(training: Any, world: Any) -> None:

@@ -72,9 +72,13 @@ class Trainer:
             return [], 0
         engine.load(state.folder, state.ranks)
         self.checkpoints.prune()
+        point: dict[str, float] = {}
+        scores: dict[str, float] = {}
         for point in map(json.loads, state.curves):
             if VALIDATION in point:
-                self._tell(point["step"], point[VALIDATION])
+                scores = self._tell(int(point["step"]), point[VALIDATION])
+        self.live.begin()
+        self.live.add(point | scores)  # again, unless it was killed between this state and its line
         return state.curves, state.step
 
     def _checkpoint(self, step: int, engine: Engine, point: dict[str, float], curves: list[str]) -> dict[str, float]:
