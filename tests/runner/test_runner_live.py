@@ -257,6 +257,22 @@ def test_a_training_whose_whole_run_was_killed_is_shown_as_killed_by_the_next_th
         training.attempt.lock.close()  # as the kernel does when a process dies
 
 
+def test_a_training_that_goes_on_is_shown_so_though_another_command_took_it_for_killed(settings: Settings) -> None:
+    """A resumed one has told steps before its worker holds the lock; or its store is not that command's."""
+    training = Training(Path(settings.store))
+    tracker = Tracker.of(settings)
+    with Desk(training.store, tracker) as desk:
+        desk.follow(TASK)
+        for step, status in enumerate(("KILLED", "RUNNING"), start=1):
+            training.steps(step)
+            desk._due = 0.0
+            desk.work()
+            if status == "KILLED":
+                tracker.end_abandoned([STAGES], lambda tags: tags[KEY_TAG] == STAGE.key)
+            assert the_run(connect(settings.tracking_uri)).info.status == status
+    training.store.discard(training.attempt)
+
+
 def test_a_run_that_showed_other_values_than_the_stage_has_is_made_anew(settings: Settings) -> None:
     """As after a resume on a GPU, within rounding."""
     training = Training(Path(settings.store))

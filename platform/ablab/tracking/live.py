@@ -82,7 +82,10 @@ class LiveRun:
         """Send what is waiting. What fails to arrive stays and is sent the next time."""
         if self._complete or not self.waiting:
             return
-        run_id, self._run_id = self._run_id or self._join(client, experiment_id), None
+        known, self._run_id = self._run_id, None
+        run_id = known or self._join(client, experiment_id)
+        if known and client.get_run(run_id).info.status == STATUS["interrupted"]:
+            client.update_run(run_id, status=STATUS["running"])  # by a command that did not know of this one
         metric = load_mlflow().entities.Metric
         while self.waiting and not self._complete:
             steps = self.waiting[: METRICS_PER_BATCH // max(map(len, self.waiting))]
