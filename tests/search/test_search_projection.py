@@ -13,10 +13,11 @@ from ablab.search.outcome import Judged, Outcome, Winner
 from ablab.search.places import Place, study_place
 from ablab.search.points import drawn
 from ablab.search.projection import outcome_line
-from ablab.search.publisher import publish_study
+from ablab.search.publisher import end_abandoned, publish_study
 from ablab.search.storage import CHECKPOINTS, IDENTITY, REPLICATES, TrialStorage
 from ablab.search.stored import keep_judged, stored_studies
 from ablab.settings import Settings, load_settings
+from ablab.store import Store
 from ablab.tracking import Tracker
 from ablab.tracking.connection import connect
 
@@ -59,6 +60,28 @@ def test_the_runs_of_a_study_that_goes_on_are_those_of_its_end(tmp_path: Path) -
         ended["0"].info.run_id, "validation_loss_nats/replicate-1"
     )
     assert [(point.step, point.value) for point in losses] == [(5, 3.0), (10, 2.5)]
+
+
+def test_who_ends_a_study_leaves_that_of_the_same_name_in_another_database(tmp_path: Path) -> None:
+    ours, theirs = (load_settings(tmp_path / name) for name in ("ours", "theirs"))
+    for settings in (ours, theirs):
+        settings.home.mkdir(parents=True)
+        place = study_place(settings.study_url)
+        storage = TrialStorage(place, "rates@1 tiny", small_design(), data="d")
+        storage.describe(ABOUT)
+        trial = storage.claim(3)
+        assert trial is not None
+        drawn(trial, small_design().space)
+        if settings == ours:
+            storage.give_back(trial)
+        (stored,) = stored_studies(place)
+        publish_study(Tracker.of(ours), stored, settings, ended=False)
+    end_abandoned(Tracker.of(ours), Store(Path(ours.store)), ours)
+    client = connect(ours.tracking_uri)
+    runs = client.search_runs([client.get_experiment_by_name("study/rates").experiment_id], order_by=["start_time"])
+    found = {(run.data.tags["ablab.study"], run.info.run_name): run.info.status for run in runs}
+    assert sorted(found.values()) == ["KILLED", "KILLED", "RUNNING", "RUNNING"]
+    assert {status for (id_, _), status in found.items() if id_ == stored.id} == {"RUNNING"}
 
 
 def test_what_fresh_replicates_have_shown_is_shown_while_its_trial_is_the_best(tmp_path: Path) -> None:

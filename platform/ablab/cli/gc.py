@@ -10,13 +10,13 @@ from typing import Any
 
 from ablab.cli.common import console, print_json
 from ablab.errors import InputError, RunError
-from ablab.registry.process import Process, is_dead, this_process
-from ablab.registry.registry import LEASE_SECONDS, Registry, open_registry
+from ablab.registry.registry import Registry, open_registry
 from ablab.registry.versions import all_pinned
 from ablab.runner.garbage import WHY, Garbage, Item, find_garbage, remove
 from ablab.runner.line import quantity
 from ablab.runner.prepare import open_store
 from ablab.runner.retention import Needs, find_needs
+from ablab.search.going_on import is_running
 from ablab.settings import Settings, load_settings
 from ablab.store import Store
 from ablab.store.executions import Execution, forget_execution, read_executions
@@ -82,25 +82,13 @@ def _forgotten(records: Sequence[Execution], wanted: Sequence[str], registry: Re
         found = [record for record in records if id_ and record.id.startswith(id_)]
         if len(found) != 1:
             faults.append(f"--forget={id_}: {len(found)} runs have an id that begins so; `ablab status` lists them")
-        elif _is_running(found[0], registry):
+        elif is_running(found[0], registry):
             faults.append(f"--forget={id_}: this run is going on (process {found[0].pid} on {found[0].host}); end it")
         else:
             chosen[found[0].id] = found[0]
     if faults:
         raise InputError(faults)
     return list(chosen.values())
-
-
-def _is_running(record: Execution, registry: Registry) -> bool:
-    """Its process may live: nobody can say that it is dead, and it sends heartbeats or is of this machine."""
-    process = Process(record.host, record.machine, record.pid, record.process_started)
-    if record.status != "running" or is_dead(process):
-        return False
-    holders = (
-        registry.holder(key) for replicates in record.roles.values() for one in replicates for _, key in one.values()
-    )
-    beating = any(h and h.owner.execution == record.id and h.silent_seconds < LEASE_SECONDS for h in holders)
-    return beating or process.machine == this_process().machine
 
 
 def _apply(store: Store, found: Found, notes: list[str]) -> list[Item]:

@@ -16,6 +16,7 @@ from ablab.registry.registry import open_registry
 from ablab.registry.reindex import reindex as rebuild
 from ablab.runner.prepare import open_store
 from ablab.search.declared import is_study, lock_study
+from ablab.search.going_on import is_going_on
 from ablab.settings import Settings, load_settings
 from ablab.spec.edit import dump
 from ablab.store import Store
@@ -57,7 +58,7 @@ def publish(arguments: argparse.Namespace) -> None:
     """Publish every recorded execution, oldest first, and every study; faults of the study database are told last."""
     from ablab.runner.interrupted import end_runs, mark_in_store
     from ablab.runner.publisher import publish_execution
-    from ablab.search.publisher import end_abandoned, is_going_on, publish_study
+    from ablab.search.publisher import end_abandoned, publish_study
     from ablab.tracking import Tracker, model_name
 
     settings = load_settings()
@@ -89,7 +90,7 @@ def publish(arguments: argparse.Namespace) -> None:
             f"experiment {published.experiment_id}, run {published.run_id}"
         )
     for one in chosen_studies:
-        run_id = publish_study(tracker, one, settings, ended=not is_going_on(one, store))
+        run_id = publish_study(tracker, one, settings, ended=not is_going_on(one, store, settings))
         trials.append({"study": one.name, "trials": len(one.outcome.rows), "run": run_id})
         say(f"study {one.name}: {len(one.outcome.rows)} trials, run {run_id}")
     if faults and tracker.in_use:

@@ -38,7 +38,7 @@ def study_view(stored: StoredStudy, folder: Path, *, ended: bool) -> StudyView:
     watched = _watched(stored.design)
     files = [folder / OUTCOME, *sorted((folder / FIGURES).glob("*.png"))]
     return StudyView(
-        id=stored.name,
+        id=stored.id,
         experiment=stored.experiment,
         label=data["label"],
         scale=data["scale"],

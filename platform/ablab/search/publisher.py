@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ablab.registry.process import Process, is_dead, this_process
 from ablab.runner.interrupted import end_runs
 from ablab.runner.publisher import serve_tasks
 from ablab.search.figures import write_figures
+from ablab.search.going_on import is_going_on
 from ablab.search.places import study_place
 from ablab.search.projection import FIGURES, study_view, write_outcome
 from ablab.search.stored import StoredStudy, stored_studies, stored_study
 from ablab.settings import Settings
 from ablab.store import Store
-from ablab.store.executions import Execution, read_executions
 from ablab.tracking import Tracker
 from ablab.tracking.studies import STUDY_TAG, TRIAL_TAG
 
@@ -27,25 +26,11 @@ def publish_study(tracker: Tracker, stored: StoredStudy, settings: Settings, *, 
     return tracker.publish_study(study_view(stored, folder, ended=ended))
 
 
-def is_going_on(stored: StoredStudy, store: Store) -> bool:
-    """A living command is at it: at a trial, or, on this machine, at judging the best."""
-
-    def at_it(record: Execution) -> bool:
-        process = Process(record.host, record.machine, record.pid, record.process_started)
-        return (
-            (record.study, record.scale, record.status) == (stored.study, stored.outcome.scale, "running")
-            and process.machine == this_process().machine
-            and not is_dead(process)
-        )
-
-    return bool(stored.running) or any(map(at_it, read_executions(store.root)))
-
-
 def end_abandoned(tracker: Tracker, store: Store, settings: Settings) -> None:
     """Show in MLflow as killed what nobody is at any more: trainings, trials and studies."""
     end_runs(tracker, store)
-    studies = {one.name: one for one in stored_studies(study_place(settings.study_url))}
-    going_on = {name for name, one in studies.items() if is_going_on(one, store)}
+    studies = {one.id: one for one in stored_studies(study_place(settings.study_url))}
+    going_on = {id_ for id_, one in studies.items() if is_going_on(one, store, settings)}
 
     def abandoned(tags: Mapping[str, str]) -> bool:
         study = studies.get(tags.get(STUDY_TAG, ""))
@@ -53,7 +38,7 @@ def end_abandoned(tracker: Tracker, store: Store, settings: Settings) -> None:
             return False
         if TRIAL_TAG in tags:
             return int(tags[TRIAL_TAG]) not in study.running
-        return study.name not in going_on
+        return study.id not in going_on
 
     tracker.end_abandoned({one.experiment for one in studies.values()}, abandoned)
 

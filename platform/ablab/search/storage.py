@@ -9,6 +9,7 @@ under one lock, so a budget is never exceeded and an owner that was silent too l
 from __future__ import annotations
 
 import threading
+import uuid
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -36,7 +37,7 @@ GIVEN_BACK: dict[str, Any] = {}
 """The owner of a trial that was interrupted."""
 RETRY_OF, EXECUTIONS, REPLICATES, SECONDS, COMPUTED = "retry_of", "executions", "replicates", "seconds", "computed"
 CHECKPOINTS = "checkpoints"
-ABOUT, JUDGED = "about", "judged"  # of the study
+ABOUT, JUDGED, ID = "about", "judged", "id"  # of the study
 
 
 class TakenOver(RunError):
@@ -74,6 +75,7 @@ class TrialStorage:
         if DESIGN not in stored:  # new, or its maker was killed just now
             if params_of(self.design.recipe, self.design.space) is not None and not study.get_trials():
                 study.enqueue_trial(params_of(self.design.recipe, self.design.space) or {})
+            study.set_user_attr(ID, uuid.uuid4().hex[:12])
             study.set_user_attr(DATA, data)
             study.set_user_attr(DESIGN, self.design.canonical())
         else:

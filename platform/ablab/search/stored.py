@@ -17,7 +17,7 @@ from ablab.search.outcome import Judged, Outcome, Winner, best_of, judged_json
 from ablab.search.places import Place
 from ablab.search.rows import rows_of
 from ablab.search.spec import Range
-from ablab.search.storage import ABOUT, DESIGN, JUDGED, TrialStorage, failing_as_input_error, is_abandoned, opened
+from ablab.search.storage import ABOUT, DESIGN, ID, JUDGED, TrialStorage, failing_as_input_error, is_abandoned, opened
 from ablab.spec.canonical import canonical_json, digest
 
 SPACE: TypeAdapter[dict[str, Range]] = TypeAdapter(dict[str, Range])
@@ -29,6 +29,8 @@ class StoredStudy:
 
     name: str
     """What its trials are filed under."""
+    id: str
+    """The same, told apart from a study of that name in another database: MLflow may show both."""
     study: str
     """Of the declaration."""
     design: Mapping[str, Any]
@@ -95,6 +97,7 @@ def _stored(storage: Any, frozen: Any) -> StoredStudy:
     begun = [trial for trial in trials if trial.state == TrialState.RUNNING]
     return StoredStudy(
         name=frozen.study_name,
+        id=f"{frozen.study_name} {frozen.user_attrs.get(ID, '')}".strip(),
         study=about["study"],
         design=design,
         outcome=_with_winners(outcome, frozen.user_attrs.get(JUDGED)),

@@ -42,7 +42,7 @@ class StudyView:
     """One study at one scale."""
 
     id: str
-    """What its trials are filed under."""
+    """What its runs are found by."""
     experiment: str
     label: str
     scale: str
