@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import random
 import shutil
 from collections.abc import Callable, Mapping
@@ -15,12 +16,14 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from process_helper import below, wait_until
 
 from ablab.errors import RunError
 from ablab.evaluate.curve import learning_curve, look
 from ablab.evaluate.looks import look_file, read_look
 from ablab.spec.placement import Numerics
 from ablab.store.context import LIVE_FILE, StageContext, silent
+from ablab.train.launch import RANK
 from ablab.train.looks import Looks
 from ablab.train.stage import train
 
@@ -129,12 +132,19 @@ def test_scores_go_to_the_live_file_and_not_into_the_stage(training: Any) -> Non
     assert "score" not in (ctx.out / "curves.jsonl").read_text()
 
 
-def test_what_cannot_be_scored_ends_the_training_which_goes_on_from_that_checkpoint(training: Any, world: Any) -> None:
+@pytest.fixture
+def long_suite(world: Any) -> str:
+    """One whose item is longer than the context of the model."""
     long = {"id": "pairs/few/0", "context": "", "options": ["word " * 90, "other " * 90]}
-    suites = {"pairs": {"group": "linguistic", "chance": 50.0, "tasks": {"few": [long]}}}
     if not (world.root / "long").exists():
-        world.suite("long", suites)
-    ctx, _, told = training(suite="long")
+        world.suite("long", {"pairs": {"group": "linguistic", "chance": 50.0, "tasks": {"few": [long]}}})
+    return "long"
+
+
+def test_what_cannot_be_scored_ends_the_training_which_goes_on_from_that_checkpoint(
+    training: Any, long_suite: str
+) -> None:
+    ctx, _, told = training(suite=long_suite)
     with pytest.raises(RunError, match=r"pairs/few/0.*\n?.*leave the suite"):
         train(ctx)
     assert told == [] and (ctx.work / "resume" / f"step-{EVERY:08d}").is_dir()
@@ -143,6 +153,13 @@ def test_what_cannot_be_scored_ends_the_training_which_goes_on_from_that_checkpo
     train(replace(ctx, looks=()))
     assert ctx.costs["resumed_from_step"] == EVERY
     assert digests(ctx.out) == digests(whole.out)
+
+
+def test_what_cannot_be_scored_ends_the_ranks_that_wait_for_the_first(training: Any, long_suite: str) -> None:
+    ctx, _, _ = training(suite=long_suite, ranks=2, micro_batch=1, threads=2)
+    with pytest.raises(RunError, match=r"pairs/few/0.*\n?.*leave the suite"):
+        train(ctx)
+    wait_until(lambda: not below(os.getpid(), RANK), 20.0)
 
 
 class Stopped(Exception):
