@@ -20,6 +20,7 @@ from ablab.spec.placement import Numerics
 from ablab.spec.stages import Stage
 from ablab.store import Store
 from ablab.store.children import describe_exit
+from ablab.store.context import LOOKS
 
 TESTS = str(Path(__file__).parents[1])
 
@@ -87,6 +88,18 @@ def test_a_stage_that_raises_is_told_and_its_worker_goes_on(pool: Pool, tmp_path
     assert "Traceback" in pool.workers[0].log.read_text()
     pool.workers[0].send(task(suite_stage(), tmp_path / "store"))
     assert outcome(pool)["done"] == suite_stage().key
+
+
+def test_a_stage_whose_looks_cannot_begin_is_told_and_given_free(pool: Pool, tmp_path: Path) -> None:
+    stage, curve = suite_stage(), "c" * 64
+    work = Store(tmp_path).work(curve)
+    (work / LOOKS).mkdir(parents=True)
+    (work / LOOKS / "step-00000001.look").touch()
+    (work / "numerics.json").write_text("{")
+    looks = [{"key": curve, "params": {}, "inputs": {}, "locations": {}}]
+    pool.workers[0].send(task(stage, tmp_path, looks=looks))
+    assert "began with cannot be read" in outcome(pool)["message"]
+    assert not Store(tmp_path).is_locked(stage.key) and not any((tmp_path / ".attempts").iterdir())
 
 
 def test_a_worker_that_dies_is_reported_with_its_signal_and_replaced(pool: Pool, tmp_path: Path) -> None:

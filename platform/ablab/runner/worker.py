@@ -54,22 +54,22 @@ def compute(task: dict[str, Any], send: Send) -> dict[str, Any]:
     costs: dict[str, float] = {}
     started = time.time()
     cpu = time.process_time()
-    context = StageContext(
-        key=key,
-        params=identity["params"],
-        inputs={name: Path(path) for name, path in task["inputs"].items()},
-        locations={content: Path(path) for content, path in task["locations"].items()},
-        out=attempt.out,
-        work=attempt.work,
-        numerics=attempt.numerics,
-        progress=_progress(key, send),
-        costs=costs,
-        measured=_measured(key, send),
-        hostfile=Path(task["hostfile"]) if task["hostfile"] else None,
-        generation_workers=task["generation_workers"],
-        looks=tuple(_look(one, store, attempt.numerics) for one in task["looks"]),
-    )
     try:
+        context = StageContext(
+            key=key,
+            params=identity["params"],
+            inputs={name: Path(path) for name, path in task["inputs"].items()},
+            locations={content: Path(path) for content, path in task["locations"].items()},
+            out=attempt.out,
+            work=attempt.work,
+            numerics=attempt.numerics,
+            progress=_progress(key, send),
+            costs=costs,
+            measured=_measured(key, send),
+            hostfile=Path(task["hostfile"]) if task["hostfile"] else None,
+            generation_workers=task["generation_workers"],
+            looks=tuple(_look(one, store, attempt.numerics) for one in task["looks"]),
+        )
         result = implementation(KINDS[kind].implementation)(context)
         costs |= {"seconds": time.time() - started, "cpu_seconds": time.process_time() - cpu}
         execution = {"costs": costs, "started": started, "resumed": attempt.resumed, **context.record, **provenance()}
