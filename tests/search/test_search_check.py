@@ -90,7 +90,8 @@ def test_studies_with_several_objectives_say_that_they_cannot_prune() -> None:
 
 
 def test_pruning_that_can_never_happen_is_refused() -> None:
-    assert "nothing is ever stopped" in faults(pruner=ClearlyWorse(margin=1.0, after=1))[0]
+    assert "compares replicates, and there is one" in faults(pruner=ClearlyWorse(margin=1.0, after=1))[0]
+    assert "nothing is ever stopped" in faults(pruner=ClearlyWorse(margin=1.0, after=2), replicates=PAIR)[0]
     assert "cannot be reached" in faults(pruner=Wilcoxon(p=0.1, after=1), replicates=PAIR)[0]
 
 

@@ -166,7 +166,9 @@ def _pruner_faults(design: StudyDesign) -> Iterator[str]:
     pruner, count = design.pruner, len(design.replicates)
     if isinstance(pruner, NoPruning):
         return
-    if pruner.after >= count:
+    if count == 1:
+        yield f"pruner {pruner.kind!r} compares replicates, and there is one; add replicates, or set pruner=NoPruning()"
+    elif pruner.after >= count:
         yield f"pruner.after={pruner.after} must be less than the {count} replicates, or nothing is ever stopped"
     if isinstance(pruner, Wilcoxon) and pruner.p < 0.5 ** (count - 1):
         yield (
