@@ -132,6 +132,8 @@ def test_list_show_and_status_know_the_study(searched: tuple[Path, list[dict[str
     assert list(shown["design"]["space"]) == ["schedule.learning_rate"]
     rows = json.loads(ablab(folder / "home", "status", "rates", "--json", **around).stdout)
     assert [one["state"] for one in rows] == [one["state"] for one in told[-1]["rows"]]
+    assert [[*one["values"].values()] for one in rows] == [one["values"] or [] for one in told[-1]["rows"]]
+    assert [one["seconds"] for one in rows] == [one["seconds"] for one in told[-1]["rows"]]
     text = ablab(folder / "home", "list", **around).stdout
     assert "rates@1 tiny: 2, trial" in text
     text = ablab(folder / "home", "show", "rates", "--scale", "tiny", **around).stdout

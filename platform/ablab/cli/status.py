@@ -70,8 +70,8 @@ def _stage_rows(record: Execution, store: Store, registry: Registry) -> list[dic
                 "key": key[:12],
                 "state": state,
                 "used by": uses,
-                "seconds": f"{entry.seconds:.1f}" if entry else "",
-                "bytes": quantity(entry.bytes, "B") if entry else "",
+                "seconds": entry.seconds if entry else None,
+                "bytes": entry.bytes if entry else None,
                 "message": entry.message.splitlines()[0] if entry and entry.message else "",
             }
         )
@@ -99,13 +99,25 @@ def _print(rows: list[dict[str, Any]], as_json: bool, empty: str) -> None:
     from rich.text import Text
 
     table = Table(box=None, pad_edge=False)
-    columns = [name for name in rows[0] if any(row[name] for row in rows)]
+    shown = [{name: _text(name, value) for name, value in row.items()} for row in rows]
+    columns = [name for name in rows[0] if any(row[name] for row in shown)]
     for name in columns:
         long = name in ("edits", "message")
         # ids are there to be copied: whatever else is narrow, they are whole
         table.add_column(
             name, no_wrap=not long, overflow="fold", min_width=12 if name in ("execution", "key") else None
         )
-    for row in rows:
-        table.add_row(*(Text(str(row[name])) for name in columns))
+    for row in shown:
+        table.add_row(*(Text(row[name]) for name in columns))
     console().print(table)
+
+
+def _text(name: str, value: Any) -> str:
+    """A value for people; empty where there is none."""
+    if value is None:
+        return ""
+    if name == "values":
+        return ", ".join(f"{metric} {one:.4g}" for metric, one in value.items())
+    if name == "bytes":
+        return quantity(value, "B")
+    return f"{value:.1f}" if isinstance(value, float) else str(value)

@@ -145,9 +145,9 @@ def _trials(outcome: Outcome) -> list[dict[str, Any]]:
             "trial": row.number,
             "state": row.state,
             "best": "best" if row.number in best else "",
-            "values": ", ".join(f"{m} {v:.4g}" for m, v in zip(outcome.metrics, row.values or (), strict=False)),
+            "values": dict(zip(outcome.metrics, row.values or (), strict=False)),
             "replicates": len(row.replicates),
-            "seconds": f"{row.seconds:.1f}",
+            "seconds": row.seconds,
             "execution": row.executions[-1][:12] if row.executions else "",
             "message": row.cause.splitlines()[0] if row.cause else "",
         }
