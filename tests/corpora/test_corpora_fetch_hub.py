@@ -175,7 +175,8 @@ print(json.dumps(said))
 """
     data = Path(environment["ABLAB_PROJECT"]) / "data"
     arguments = [sys.executable, "-c", code, str(data), *(source.model_dump_json() for source in sources)]
-    done = subprocess.run(arguments, env=environment, capture_output=True, text=True, check=True)
+    done = subprocess.run(arguments, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
     assert "secret" not in done.stdout + done.stderr
     said: list[str] = json.loads(done.stdout.splitlines()[-1])
     return said

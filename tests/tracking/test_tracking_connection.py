@@ -10,6 +10,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from process_helper import wait_until
 
 from ablab.errors import InputError
 from ablab.tracking import Tracker
@@ -21,16 +22,35 @@ def test_importing_tracking_imports_neither_mlflow_nor_torch() -> None:
     assert done.stdout == "[]\n"
 
 
+CREATE = (
+    "import sys; from ablab.tracking.connection import connect, exclusive\n"
+    "with exclusive(sys.argv[1]): client = connect(sys.argv[1])\n"
+    "client.search_experiments(); assert 'torch' not in sys.modules"
+)
+
+
 def test_two_processes_may_create_the_database_at_once_and_print_nothing(tmp_path: Path) -> None:
-    code = (
-        "import sys; from pathlib import Path; from ablab.tracking.connection import connect, exclusive\n"
-        "with exclusive(sys.argv[1]): client = connect(sys.argv[1])\n"
-        "client.search_experiments(); assert 'torch' not in sys.modules"
-    )
-    command = [sys.executable, "-c", code, f"sqlite:///{tmp_path}/new folder/mlflow.db"]
+    command = [sys.executable, "-c", CREATE, f"sqlite:///{tmp_path}/new folder/mlflow.db"]
     processes = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) for _ in range(2)]
     assert [process.communicate(timeout=60) for process in processes] == [(b"", b""), (b"", b"")]
     assert [process.returncode for process in processes] == [0, 0]
+
+
+def test_a_process_that_is_killed_while_it_creates_the_database_leaves_nothing_that_the_next_one_stumbles_over(
+    tmp_path: Path,
+) -> None:
+    command = [sys.executable, "-c", CREATE, f"sqlite:///{tmp_path}/mlflow.db"]
+    with subprocess.Popen(command) as process:
+        wait_until(lambda: half_made(tmp_path / "mlflow.db.new"))
+        process.kill()
+    assert not (tmp_path / "mlflow.db").exists()
+    subprocess.run(command, check=True, timeout=60)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mlflow.db", "mlflow.db.lock"]
+
+
+def half_made(path: Path) -> bool:
+    """Some tables are there."""
+    return path.exists() and path.stat().st_size > 0
 
 
 def test_check_accepts_a_database_that_is_not_there_yet_and_creates_nothing(tmp_path: Path) -> None:

@@ -72,9 +72,21 @@ def connect(uri: str) -> Any:
     """An `MlflowClient` for the URI. Creates an SQLite database (1 to 3 s) or its tables where they are missing."""
     mlflow = load_mlflow()
     path = sqlite_path(uri)
-    if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    if path is not None and not path.exists():
+        _create(mlflow, uri, path)
     return mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+
+def _create(mlflow: Any, uri: str, path: Path) -> None:
+    """A new SQLite database gets its name when it is whole: MLflow cannot go on with half of its tables, which a kill
+    would leave. To be called alone on it (`exclusive`)."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    half = path.with_name(path.name + ".new")
+    for left in (half, half.with_name(half.name + "-journal")):
+        left.unlink(missing_ok=True)
+    made = sqlalchemy.make_url(uri).set(database=str(half)).render_as_string(hide_password=False)
+    mlflow.MlflowClient(tracking_uri=made, registry_uri=made).search_experiments(max_results=1)
+    half.replace(path)
 
 
 @contextmanager
