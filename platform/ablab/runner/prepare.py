@@ -157,13 +157,13 @@ def _design(ablation: Ablation, scale: str, edits: Mapping[str, Any]) -> Design:
 
 
 def _reach(settings: Settings, ablation: str, models: list[str], faults: list[str]) -> None:
-    """Registry and tracking, before work. Beside other faults no database is created."""
+    """Registry and tracking, before work. Beside other faults no database is created and no model is registered."""
     with collecting(faults):
         path = Database(settings.registry_url).path
         if not faults or path is None or path.exists():
             open_registry(settings.registry_url).close()
     with collecting(faults):
-        Tracker.of(settings).check(ablation, models=models)
+        Tracker.of(settings).check(ablation, models=() if faults else models)
 
 
 def _nearest(folder: Path) -> Path:
