@@ -6,7 +6,6 @@ same weights as it is. Imports no torch: a search reads looks, too.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from collections.abc import Mapping
@@ -18,8 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ablab.store.context import LOOKS
-
-DIGEST_LENGTH = 64
+from ablab.store.files import read_verified, write_verified
 
 
 @dataclass(frozen=True)
@@ -49,20 +47,13 @@ def write_look(path: Path, look: Look) -> None:
     rows = pa.BufferOutputStream()
     pq.write_table(look.rows, rows, compression="zstd")
     header = {"weights": look.weights, "suites": dict(look.suites)}
-    body = json.dumps(header).encode() + b"\n" + rows.getvalue().to_pybytes()
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    part.write_bytes(hashlib.sha256(body).hexdigest().encode() + b"\n" + body)
-    part.replace(path)
+    write_verified(path, json.dumps(header), rows.getvalue().to_pybytes())
 
 
 def read_look(path: Path) -> Look | None:
     """The look if it is there and whole; else None."""
-    if not path.is_file():
+    if (found := read_verified(path)) is None:
         return None
-    content = path.read_bytes()
-    stated, body = content[: DIGEST_LENGTH + 1], content[DIGEST_LENGTH + 1 :]
-    if hashlib.sha256(body).hexdigest().encode() + b"\n" != stated:
-        return None
-    line, _, rows = body.partition(b"\n")  # trusted from here on: the digest covers it
+    line, rows = found
     return Look(**json.loads(line), rows=pq.read_table(pa.BufferReader(rows)))

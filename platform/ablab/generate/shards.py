@@ -6,7 +6,6 @@ was decoded under another identity (other numerics), does not count as finished.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,10 +15,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from ablab.store.files import read_verified, write_verified
 from ablab.store.locks import try_lock
 
 SHARD_FORMAT = 3  # of the files, and of which sequences make a shard
-DIGEST_LENGTH = 64
 PLACE = ("index", "words_SN")  # fields of a shard that its header does not hold
 
 
@@ -60,22 +59,14 @@ class ShardFolder:
         """Complete or absent, whatever happens meanwhile."""
         counts = {field.name: getattr(shard, field.name) for field in fields(Shard) if field.name not in PLACE}
         header = counts | {"identity": self.identity, "sequences": len(shard.words_SN)}
-        body = json.dumps(header, sort_keys=True).encode() + b"\n" + shard.words_SN.astype(self.dtype).tobytes()
-        path = self._path(shard.index)
-        part = path.with_suffix(".part")
-        part.write_bytes(hashlib.sha256(body).hexdigest().encode() + b"\n" + body)
-        part.replace(path)
+        words = shard.words_SN.astype(self.dtype).tobytes()
+        write_verified(self._path(shard.index), json.dumps(header, sort_keys=True), words)
 
     def read(self, index: int) -> Shard | None:
         """The shard if it is there, whole and of this identity; else None."""
-        path = self._path(index)
-        if not path.is_file():
+        if (found := read_verified(self._path(index))) is None:
             return None
-        content = path.read_bytes()
-        stated, body = content[: DIGEST_LENGTH + 1], content[DIGEST_LENGTH + 1 :]
-        if hashlib.sha256(body).hexdigest().encode() + b"\n" != stated:
-            return None
-        line, _, words = body.partition(b"\n")  # trusted from here on: the digest covers it
+        line, words = found
         header = json.loads(line)
         if header.pop("identity") != self.identity:
             return None

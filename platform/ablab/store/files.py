@@ -29,6 +29,26 @@ def read_json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
+def write_verified(path: Path, header: str, rest: bytes) -> None:
+    """One file: the SHA-256 of all that follows, a line, then the rest. Complete or absent, whatever happens meanwhile;
+    `<stem>.part` beside it is overwritten."""
+    body = header.encode() + b"\n" + rest
+    part = path.with_suffix(".part")
+    part.write_bytes(hashlib.sha256(body).hexdigest().encode() + b"\n" + body)
+    part.replace(path)
+
+
+def read_verified(path: Path) -> tuple[str, bytes] | None:
+    """Line and rest of such a file if it is there and whole; else None."""
+    if not path.is_file():
+        return None
+    stated, _, body = path.read_bytes().partition(b"\n")
+    if hashlib.sha256(body).hexdigest().encode() != stated:
+        return None
+    line, _, rest = body.partition(b"\n")  # trusted from here on: the digest covers it
+    return line.decode(), rest
+
+
 def sha256_file(path: Path) -> str:
     """SHA-256 of a file's bytes, 64 hexadecimal digits."""
     with path.open("rb") as file:
