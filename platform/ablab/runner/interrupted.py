@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from ablab.registry.process import Process, is_dead
 from ablab.registry.registry import Registry
 from ablab.store import Store
-from ablab.store.executions import read_execution, read_executions, write_execution
+from ablab.store.executions import Execution, read_execution, read_executions, write_execution
 from ablab.tracking import Tracker
 from ablab.tracking.executions import EXECUTION_TAG
 from ablab.tracking.stages import KEY_TAG, KIND_TAG, STAGES
@@ -25,12 +25,16 @@ def mark_interrupted(registry: Registry, store: Store) -> None:
 def mark_in_store(store: Store) -> None:
     """The same in the store alone."""
     for record in read_executions(store.root):
-        process = Process(record.host, record.machine, record.pid, record.process_started)
-        if record.status != "running" or not is_dead(process):
+        if record.status != "running" or not is_dead(process_of(record)):
             continue
         last = read_execution(store.root, record.id)  # again: it may have ended properly since it was read
         if last.status == "running":
             write_execution(store.root, last.ended("interrupted", f"process {last.pid} on {last.host} died"))
+
+
+def process_of(record: Execution) -> Process:
+    """The process that recorded it."""
+    return Process(record.host, record.machine, record.pid, record.process_started)
 
 
 def end_runs(tracker: Tracker, store: Store) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ablab.errors import InputError
-from ablab.registry.process import Process, is_dead, this_process
+from ablab.registry.process import is_dead, this_process
 from ablab.registry.registry import LEASE_SECONDS, Registry, open_registry
+from ablab.runner.interrupted import process_of
 from ablab.settings import Settings
 from ablab.store import Store
 from ablab.store.executions import Execution, read_executions
@@ -41,11 +42,11 @@ def _judges(record: Execution, settings: Settings) -> bool:
 
 
 def _may_run(record: Execution) -> bool:
-    return record.status == "running" and not is_dead(_process(record))
+    return record.status == "running" and not is_dead(process_of(record))
 
 
 def _is_here(record: Execution) -> bool:
-    return _process(record).machine == this_process().machine
+    return process_of(record).machine == this_process().machine
 
 
 def _beats(record: Execution, registry: Registry) -> bool:
@@ -53,7 +54,3 @@ def _beats(record: Execution, registry: Registry) -> bool:
     keys = {key for replicates in record.roles.values() for one in replicates for _, key in one.values()}
     holders = map(registry.holder, sorted(keys))
     return any(h and h.owner.execution == record.id and h.silent_seconds < LEASE_SECONDS for h in holders)
-
-
-def _process(record: Execution) -> Process:
-    return Process(record.host, record.machine, record.pid, record.process_started)
