@@ -149,3 +149,13 @@ def params() -> Callable[..., dict[str, Any]]:
 @pytest.fixture(scope="session")
 def checkpoint() -> Callable[..., None]:
     return write_checkpoint
+
+
+@pytest.fixture
+def smaller(tmp_path: Path, checkpoint: Callable[..., None]) -> dict[str, Path]:
+    """A finished training of a model of one layer, and which of its steps is BAD."""
+    bad, select = tmp_path / "bad", tmp_path / "bad_select"
+    checkpoint(bad / "checkpoints" / "step-00000010", seed=77, layers=1)
+    select.mkdir()
+    (select / "result.json").write_text(json.dumps({"step": 10}))
+    return {"bad": bad, "bad_select": select}

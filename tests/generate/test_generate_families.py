@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -24,16 +23,6 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "smaller model": {"kind": "smaller-model", "size": "bad"},
     "attention dropout": {"kind": "attention-dropout", "p": 0.3},
 }
-
-
-@pytest.fixture
-def smaller(tmp_path: Path, checkpoint: Callable[..., None]) -> dict[str, Path]:
-    """A finished training of a model of one layer, and which of its steps is BAD."""
-    bad, select = tmp_path / "bad", tmp_path / "bad_select"
-    checkpoint(bad / "checkpoints" / "step-00000010", seed=77, layers=1)
-    select.mkdir()
-    (select / "result.json").write_text(json.dumps({"step": 10}))
-    return {"bad": bad, "bad_select": select}
 
 
 def digests(ctx: StageContext) -> dict[str, str]:

@@ -50,15 +50,6 @@ def check(context: Contexts, params: Params, inputs: dict[str, Path]) -> Callabl
     return make
 
 
-@pytest.fixture
-def smaller(tmp_path: Path, checkpoint: Callable[..., None]) -> dict[str, Path]:
-    bad, select = tmp_path / "bad", tmp_path / "bad_select"
-    checkpoint(bad / "checkpoints" / "step-00000010", seed=77, layers=1)
-    select.mkdir()
-    (select / "result.json").write_text(json.dumps({"step": 10}))
-    return {"bad": bad, "bad_select": select}
-
-
 def by_pair(result: dict[str, Any]) -> dict[tuple[int, int], dict[str, Any]]:
     return {tuple(pair["of"]): pair for pair in result["pairs"]}
 
